@@ -1,0 +1,96 @@
+"""Checks of shapes and concrete values, made before anything is compiled."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def known(array: ArrayLike) -> np.ndarray | None:
+    """The values as float32, or None where jit, grad or vmap trace them.
+
+    NumPy, because under `jit` a JAX comparison is traced even if its operands are known.
+    """
+    return None if isinstance(array, jax.core.Tracer) else np.asarray(array, np.float32)
+
+
+def check_sample(
+    name: str,
+    x: jax.Array,
+    frequencies: jax.Array,
+    weights: jax.Array | None,
+    *,
+    ranks: tuple[int, ...] = (2, 3),
+) -> None:
+    """Raise a ValueError unless features, frequencies and weights fit together."""
+    if x.ndim not in ranks:
+        expected = " or ".join({2: "[n, d]", 3: "[classes, n, d]"}[rank] for rank in ranks)
+        raise ValueError(
+            f"{name} features must have shape {expected}, got {x.shape}: flatten the features of "
+            "an image to one row"
+        )
+    if 0 in x.shape:
+        raise ValueError(f"{name} features are empty, shape {x.shape}: leave that class out")
+    if frequencies.ndim != 2 or frequencies.shape[0] == 0:
+        raise ValueError(
+            f"frequencies must have shape [T, d] with T >= 1, got {frequencies.shape}: draw them "
+            "with sample_frequencies"
+        )
+    if frequencies.shape[1] != x.shape[-1]:
+        raise ValueError(
+            f"{name} features have d={x.shape[-1]}, frequencies d={frequencies.shape[1]}: draw "
+            f"the frequencies with dim={x.shape[-1]}"
+        )
+    if weights is not None:
+        _check_weights(name, x, weights)
+
+
+def _check_weights(name: str, x: jax.Array, weights: jax.Array) -> None:
+    if np.shape(weights) != x.shape[:-1]:
+        raise ValueError(
+            f"{name} weights have shape {np.shape(weights)}, features {x.shape}: pass one weight "
+            f"per row, shape {x.shape[:-1]}"
+        )
+    values = known(weights)
+    if values is None:
+        return
+    if not np.all(np.isfinite(values) & (values >= 0)):
+        raise ValueError(
+            f"{name} weights must be finite and non-negative, got values from {values.min()} to "
+            f"{values.max()}: use 1 for a sample and 0 for padding"
+        )
+    if not np.all(values.sum(axis=-1) > 0):
+        raise ValueError(
+            f"{name} weights of a class are all zero, shape {values.shape}: leave that class out"
+        )
+
+
+def check_chunks(**chunks: int | None) -> None:
+    """Raise a ValueError if a chunk size is below 1."""
+    for name, size in chunks.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}: pass None for all at once")
+
+
+def check_pair(
+    first: tuple[str, jax.Array, jax.Array | None],
+    second: tuple[str, jax.Array, jax.Array | None],
+    frequencies: jax.Array,
+    *,
+    ranks: tuple[int, ...] = (2, 3),
+) -> None:
+    """Raise a ValueError unless two (name, features, weights) can be compared."""
+    (name, x, _), (other, y, _) = first, second
+    if x.ndim == y.ndim and x.ndim > 0 and x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"{name} features have d={x.shape[-1]}, {other} d={y.shape[-1]}: take both from one "
+            "network"
+        )
+    for sample in (first, second):
+        check_sample(sample[0], sample[1], frequencies, sample[2], ranks=ranks)
+    if x.shape[:-2] != y.shape[:-2]:
+        raise ValueError(
+            f"{name} features have shape {x.shape}, {other} {y.shape}: pass the same classes on "
+            "both sides, [classes, n, d] and [classes, m, d]"
+        )

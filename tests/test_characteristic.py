@@ -1,0 +1,64 @@
+"""Characteristic functions against closed forms and a float64 reference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import csdm_jax as cj
+
+
+def reference(x, frequencies, weights=None):
+    waves = np.exp(1j * np.asarray(x, np.float64) @ np.asarray(frequencies, np.float64).T)
+    return np.average(waves, axis=0, weights=weights)
+
+
+def sample(n=7, d=4, num=9, seed=0):
+    rng = np.random.default_rng(seed)
+    return (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((n, d), (num, d)))
+
+
+def test_agrees_with_the_reference_also_weighted():
+    x, t = sample()
+    weights = np.arange(7.0)
+    phi = cj.characteristic_function(x, t)
+    assert (phi.shape, phi.dtype) == ((9,), jnp.complex64)
+    np.testing.assert_allclose(phi, reference(x, t), atol=1e-6)
+    weighted = cj.characteristic_function(x, t, weights=jnp.asarray(weights, jnp.float32))
+    np.testing.assert_allclose(weighted, reference(x, t, weights), atol=1e-6)
+
+
+def test_gaussian_closed_form():
+    rng = np.random.default_rng(1)
+    mean, root = np.array([0.3, -0.5]), np.array([[1.0, 0.0], [0.4, 0.7]])
+    x = mean + rng.normal(size=(200_000, 2)) @ root.T
+    t = np.array([[0.5, 0.2], [-1.0, 0.3], [0.0, 0.0], [1.2, 1.1]])
+    expected = np.exp(1j * t @ mean - 0.5 * np.sum((t @ root) ** 2, axis=1))
+    phi = cj.characteristic_function(jnp.asarray(x, jnp.float32), jnp.asarray(t, jnp.float32))
+    np.testing.assert_allclose(phi, expected, atol=8e-3)  # 1 / sqrt(n) is 2.2e-3
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_sample_chunks_change_nothing(chunk):
+    x, t = sample()
+    whole, chunked = (cj.characteristic_function(x, t, sample_chunk=c) for c in (None, chunk))
+    np.testing.assert_allclose(chunked, whole, atol=1e-6)
+
+
+def test_it_is_one_matmul():
+    """All frequencies, all classes: one dot_general without batch dimensions per sample."""
+    _, t = sample()
+    real, synthetic = jnp.ones((3, 7, 4)), jnp.ones((3, 2, 4))
+    jaxpr = jax.make_jaxpr(cj.sdd_loss)(real, synthetic, t)
+    names = [str(equation.primitive) for equation in jaxpr.eqns]
+    products = [e for e in jaxpr.eqns if str(e.primitive) == "dot_general"]
+    assert [product.params["dimension_numbers"][1] for product in products] == [((), ())] * 2
+    assert (names.count("sin"), names.count("cos")) == (2, 2)
+
+
+def test_refusals():
+    x, t = sample()
+    with pytest.raises(ValueError, match=r"x features must have shape \[n, d\], got \(2, 7, 4\)"):
+        cj.characteristic_function(jnp.stack([x, x]), t)
+    with pytest.raises(ValueError, match=r"sample_chunk must be at least 1, got 0"):
+        cj.characteristic_function(x, t, sample_chunk=0)

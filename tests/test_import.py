@@ -1,0 +1,76 @@
+"""The metric needs jax alone, and its docstrings' examples run."""
+
+import doctest
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import csdm_jax
+
+PROGRAM = """
+import sys
+
+class Blocker:
+    blocked = {
+        "absl", "tensorflow", "tensorflow_datasets", "flax", "optax", "chex", "ml_collections",
+        "orbax", "clu", "PIL", "sklearn", "jaxtyping", "beartype",
+    }
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.blocked:
+            raise ImportError("blocked: " + name)
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import absl
+except ImportError:
+    pass
+else:
+    raise SystemExit("the blocker blocks nothing")
+import csdm_jax
+import jax
+
+missing = [name for name in csdm_jax.__all__ if not hasattr(csdm_jax, name)]
+assert not missing, missing
+assert not Blocker.blocked & set(sys.modules), Blocker.blocked & set(sys.modules)
+t = csdm_jax.sample_frequencies(jax.random.key(0), csdm_jax.RBF(1.0), 4, 2)
+print(float(csdm_jax.sdd_loss(t, t, t)))
+"""
+
+
+def test_import_needs_jax_alone():
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "0.0"
+
+
+MODULES = [
+    "characteristic",
+    "distances",
+    "dot_kernels",
+    "frequencies",
+    "kernels",
+    "mmd",
+    "numerics",
+    "schedules",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    failed, attempted = doctest.testmod(importlib.import_module(f"csdm_jax.{name}"))
+    assert failed == 0
+    assert attempted >= 1
+
+
+def test_every_public_name_has_an_example():
+    without = [
+        name
+        for name in csdm_jax.__all__
+        if name != "Kernel" and ">>>" not in getattr(csdm_jax, name).__doc__
+    ]
+    assert without == []
