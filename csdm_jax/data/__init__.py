@@ -1,0 +1,50 @@
+"""Data sets by name, their long-tailed subsets and batches on the device."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from csdm_jax.data import digits, folder, imagenet_subsets, npz, tfds_source
+from csdm_jax.data.dataset import Dataset
+from csdm_jax.registry import lookup
+
+Source = Callable[[Path | None, Path | None], Dataset]
+
+_TFDS = [tfds_source.CIFAR10, tfds_source.CIFAR100, *imagenet_subsets.SPECS]
+
+SOURCES: dict[str, Source] = {
+    "digits": digits.load,
+    "folder": folder.load,
+    "npz": npz.load,
+    **{spec.name: functools.partial(tfds_source.load, spec) for spec in _TFDS},
+}
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Loads a data set.
+
+    Args:
+      name: a key of `SOURCES`; "imagenette" is fast.ai's, "imagenette_imagenet" the same classes of
+        ImageNet-1k.
+      data_dir: where the data lie: a TFDS directory, an image folder or .zip ("folder"), or an
+        .npz file ("npz"). None or "" is TFDS's own default.
+      cache_dir: where decoded images are kept; None or "" is the user's cache directory.
+
+    Returns:
+      The whole, checked data set.
+
+    Raises:
+      ValueError: for an unknown name, or data that are missing, damaged or inconsistent.
+      ImportError: when a package that the source needs is missing.
+    """
+    source = lookup(SOURCES, name, "data set")
+    data_path, cache_path = (Path(p).expanduser() if p else None for p in (data_dir, cache_dir))
+    return source(data_path, cache_path)

@@ -1,0 +1,122 @@
+"""A labelled image data set in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
+class Dataset:
+    """Training and test images with their labels.
+
+    Args:
+      name: identity of the data set, for reports.
+      train_images: `[N, H, W, ch]` uint8.
+      train_labels: `[N]` int32 in `[0, C)`.
+      test_images: `[n, H, W, ch]` uint8.
+      test_labels: `[n]` int32 in `[0, C)`.
+      class_names: one name per class, in label order.
+      mean: per-channel mean of pixels in [0, 1].
+      std: per-channel standard deviation of pixels in [0, 1].
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes C."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(H, W, ch)`."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Returns the data set unchanged when it is well formed.
+
+    Raises:
+      ValueError: for images that are not uint8 `[n, H, W, ch]`, labels that are not int32 `[n]`
+        in `[0, C)`, image shapes that differ between train and test, a class without images
+        in one of them, or constants that do not fit the channels.
+    """
+    for split in ("train", "test"):
+        images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
+        _check_split(f"{dataset.name}: {split}", images, labels, dataset.class_names)
+    train, test = dataset.image_shape, dataset.test_images.shape[1:]
+    if train != test:
+        raise ValueError(
+            f"{dataset.name}: training images are {train}, test images {test} (H, W, ch): "
+            "bring all of them to one size and one number of channels"
+        )
+    channels = train[-1]
+    if not len(dataset.mean) == len(dataset.std) == channels or min(dataset.std) <= 0:
+        raise ValueError(
+            f"{dataset.name}: mean {dataset.mean} and std {dataset.std} must hold one number for "
+            f"each of the {channels} channel(s), std positive: "
+            "a constant channel cannot be standardised"
+        )
+    return dataset
+
+
+def _check_split(
+    where: str, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
+) -> None:
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"{where} images must be uint8 in 0..255, got {images.dtype}: for floats in [0, 1] "
+            "store np.round(images * 255).astype(np.uint8)"
+        )
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            f"{where} images must be a non-empty [n, H, W, ch] with ch 1 or 3, "
+            f"got shape {images.shape}: move or add the channel axis at the end"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != np.int32:
+        raise ValueError(
+            f"{where} labels must be int32 of shape {images.shape[:1]}, one per image, "
+            f"got {labels.dtype} {labels.shape}: give one integer label per image"
+        )
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise ValueError(
+            f"{where} labels must lie in [0, {len(names)}), "
+            f"got {labels.min()}..{labels.max()}: number the classes from 0 without gaps"
+        )
+    present = np.bincount(labels, minlength=len(names))
+    if missing := [name for name, count in zip(names, present, strict=True) if count == 0]:
+        raise ValueError(
+            f"{where} has no image of class(es) {missing}: every class needs at least one in "
+            "train and in test; add images or remove the class"
+        )
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of pixels in [0, 1].
+
+    Counts the 256 grey levels first, so that no float copy of the images is made.
+
+    Args:
+      images: `[N, H, W, ch]` uint8.
+
+    Returns:
+      `ch` means and `ch` standard deviations.
+    """
+    levels = np.arange(256) / 255.0
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        share = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., 0].size
+        mean = float(share @ levels)
+        means.append(mean)
+        stds.append(float(np.sqrt(share @ (levels - mean) ** 2)))
+    return tuple(means), tuple(stds)

@@ -1,0 +1,43 @@
+"""Scikit-learn's 1 797 scans of handwritten digits, 8x8: a real data set that needs no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from csdm_jax.data.dataset import Dataset, pixel_statistics
+
+TEST_PER_CLASS = 50
+
+
+def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
+    """The digits with a balanced test set of 50 images per class, the rest for training.
+
+    Grey levels 0..16 become `round(255 v / 16)`. Both directories are unused: the scans come with
+    scikit-learn.
+    """
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    images = np.round(scans.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = scans.target.astype(np.int32)
+    test = np.sort(np.concatenate([_test_rows(labels, c) for c in range(10)]))
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    mean, std = pixel_statistics(images[train])
+    return Dataset(
+        "digits",
+        images[train],
+        labels[train],
+        images[test],
+        labels[test],
+        tuple(str(name) for name in scans.target_names),
+        mean,
+        std,
+    )
+
+
+def _test_rows(labels: np.ndarray, label: int) -> np.ndarray:
+    # RandomState's stream is frozen by NumPy's policy, so the split stays the same for good.
+    order = np.random.RandomState(label).permutation(np.flatnonzero(labels == label))
+    return order[:TEST_PER_CLASS]

@@ -1,0 +1,138 @@
+"""Draws from the training set on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from csdm_jax.data.dataset import Dataset
+from csdm_jax.data.device import draw_class_batches, epoch_batches, to_device
+from csdm_jax.data.longtail import build_longtail
+
+
+def _numbered(per_class=48, classes=4):
+    """Each image's two pixels hold its class and its number within the class."""
+    labels = np.tile(np.arange(classes, dtype=np.int32), per_class)
+    numbers = np.repeat(np.arange(per_class), classes)
+    images = np.stack([labels, numbers], 1).astype(np.uint8)[:, None, :, None]
+    names = tuple(map(str, range(classes)))
+    return Dataset("numbered", images, labels, images, labels, names, (0.5,), (0.5,))
+
+
+@pytest.fixture(scope="module")
+def stored():
+    dataset = _numbered()
+    return to_device(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=8))
+
+
+def _drawn(data, seed, per_class):
+    images, labels = draw_class_batches(data, jax.random.key(seed), per_class)
+    return np.asarray(images)[:, 0, :, 0], np.asarray(labels)
+
+
+def test_store_is_class_major_uint8_with_static_counts(stored):
+    assert stored.counts == (48, 24, 12, 6)
+    assert stored.images.dtype == np.uint8
+    assert np.array_equal(stored.images[:, 0, 0, 0], stored.labels)
+    assert np.array_equal(stored.labels, np.repeat(np.arange(4), stored.counts))
+    assert jax.tree.structure(stored) != jax.tree.structure(
+        dataclasses.replace(stored, counts=(1, 2, 3, 4))
+    )
+
+
+@pytest.mark.parametrize("per_class", [1, 6, 10, 48, 1000])
+def test_draw_is_distinct_and_from_the_stored_class(stored, per_class):
+    pixels, labels = _drawn(stored, 0, per_class)
+    sizes = [min(n, per_class) for n in stored.counts]
+    assert np.array_equal(labels, np.repeat(np.arange(4), sizes))
+    assert np.array_equal(pixels[:, 0], labels)
+    assert len(np.unique(pixels, axis=0)) == len(pixels)
+    members = {tuple(p) for p in np.asarray(stored.images)[:, 0, :, 0]}
+    assert {tuple(p) for p in pixels} <= members
+
+
+def test_small_classes_are_taken_whole(stored):
+    pixels, labels = _drawn(stored, 3, 12)
+    for c in (2, 3):
+        everything = np.asarray(stored.images)[np.asarray(stored.labels) == c][:, 0, 1, 0]
+        assert sorted(pixels[labels == c, 1]) == sorted(everything)
+
+
+def test_draw_is_a_pure_function_of_the_key(stored):
+    first, again, other = (_drawn(stored, seed, 8)[0] for seed in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_classes_draw_independently():
+    dataset = _numbered()
+    data = to_device(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=1))
+    stored = np.asarray(data.images)[:, 0, 1, 0].reshape(4, 48)
+    pixels, labels = _drawn(data, 0, 8)
+    # Positions in the store, so that its own order, another one per class, cannot hide a shared
+    # draw.
+    positions = {tuple(np.argsort(stored[c])[pixels[labels == c, 1]]) for c in range(4)}
+    assert len(positions) == 4
+
+
+def test_draw_is_uniform_over_each_class(stored):
+    keys = jax.random.split(jax.random.key(0), 4000)
+    images, labels = jax.vmap(lambda key: draw_class_batches(stored, key, 5))(keys)
+    images, labels = np.asarray(images)[..., 0, 1, 0], np.asarray(labels)
+    for c, count in enumerate(stored.counts):
+        _, seen = np.unique(images[labels == c], return_counts=True)
+        assert len(seen) == count
+        expected = 4000 * 5 / count
+        # Without replacement the counts vary less than a multinomial's, by (n - 5) / (n - 1).
+        statistic = np.sum((seen - expected) ** 2) / expected * (count - 1) / (count - 5)
+        assert 1e-4 < stats.chi2.sf(statistic, count - 1) < 1 - 1e-4
+
+
+def test_jit_equals_eager_and_compiles_once_for_all_keys(stored):
+    jitted = jax.jit(draw_class_batches, static_argnums=2)
+    for seed in range(3):
+        key = jax.random.key(seed)
+        for a, b in zip(jitted(stored, key, 9), draw_class_batches(stored, key, 9), strict=True):
+            assert np.array_equal(a, b)
+    assert jitted._cache_size() == 1
+
+
+def test_draw_of_no_image_is_refused(stored):
+    with pytest.raises(ValueError, match=r"per_class must be at least 1, got 0"):
+        draw_class_batches(stored, jax.random.key(0), 0)
+
+
+def test_subset_of_other_labels_is_refused():
+    dataset = _numbered()
+    other = build_longtail(np.repeat(np.arange(4), 48), 4, imbalance_factor=2)
+    with pytest.raises(ValueError, match=r"do not match the labels of numbered"):
+        to_device(dataset, other)
+    larger = build_longtail(np.tile(np.arange(4), 200), 4, imbalance_factor=2)
+    with pytest.raises(ValueError, match=r"do not match the labels of numbered"):
+        to_device(dataset, larger)
+
+
+@pytest.mark.parametrize(("size", "batch"), [(10, 4), (8, 4), (3, 7), (1, 1)])
+def test_epoch_shows_every_example_once_and_masks_the_rest(size, batch):
+    indices, weights = (np.asarray(a) for a in epoch_batches(jax.random.key(1), size, batch))
+    assert indices.shape == weights.shape == (-(-size // batch), batch)
+    assert sorted(indices[weights == 1]) == list(range(size))
+    assert weights.sum() == size and set(weights.ravel()) <= {0.0, 1.0}
+    assert np.all(indices[weights == 0] == 0)
+
+
+def test_epochs_differ_by_key_and_repeat_with_it():
+    first, again, other = (
+        np.asarray(epoch_batches(jax.random.key(s), 40, 8)[0]) for s in (0, 0, 1)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(("size", "batch"), [(0, 4), (4, 0)])
+def test_empty_epoch_or_batch_is_refused(size, batch):
+    with pytest.raises(ValueError, match=r"size >= 1 and batch >= 1, got size"):
+        epoch_batches(jax.random.key(0), size, batch)
