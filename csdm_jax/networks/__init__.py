@@ -1,0 +1,124 @@
+"""Networks: pure functions from images to logits and features, parameters as plain pytrees."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from csdm_jax.networks.alexnet import AlexNet
+from csdm_jax.networks.convnet import ConvNet
+from csdm_jax.networks.resnet import ResNet18
+from csdm_jax.networks.vgg import VGG11
+
+Params = Any
+"""Parameters: nested dicts of arrays."""
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "convnet": ConvNet,
+    "resnet18": ResNet18,
+    "vgg11": VGG11,
+    "alexnet": AlexNet,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network for images of one shape.
+
+    Attributes:
+      name: its key in `NETWORKS`.
+      init: key -> parameters, float32.
+      apply: (parameters, images [n, H, W, c], normalised) -> (logits [n, K], features [n, d]),
+        both float32; the features are the input of the last linear layer.
+      feature_dim: d.
+    """
+
+    name: str
+    init: Callable[[jax.Array], Params]
+    apply: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
+    feature_dim: int
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: DTypeLike = jnp.float32,
+    **options: int,
+) -> Network:
+    """The network called `name`; equal arguments give the same object, so `jit` caches hit.
+
+    Args:
+      name: a key of `NETWORKS`.
+      num_classes: number of logits K.
+      image_shape: (height, width, channels).
+      dtype: floating type of the computation; parameters stay float32, and logits and features
+        are returned in float32 or wider.
+      **options: `depth` and `width` of the ConvNet; the other networks have none.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: for an unknown name or option, a size below 1, a dtype that is not floating, or
+        images too small for the network.
+
+    Source: DatasetCondensation (Zhao et al., 2021) with instance norm, PyTorch's initialisation.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    own = {field.name for field in dataclasses.fields(NETWORKS[name])}
+    valid = sorted(own - {"num_classes", "parent", "name"})
+    for option in options:
+        if option not in valid:
+            known = ", ".join(valid) if valid else "none"
+            raise ValueError(f"{name} has no option {option!r}; its options: {known}")
+    for argument, size in {"num_classes": num_classes, **options}.items():
+        if not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"{argument} must be an integer of at least 1, got {size!r}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype must be floating, such as bfloat16, got {dtype!r}")
+    module = NETWORKS[name](num_classes=num_classes, **options)
+    return _build(name, module, tuple(image_shape), jnp.dtype(dtype))
+
+
+@functools.cache
+def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jnp.dtype) -> Network:
+    """Binds a module to one image shape; cached, so that defaults given or left out agree."""
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (height, width, channels), got {image_shape}")
+    if min(image_shape[:2]) < module.min_side:
+        size = f"{image_shape[0]}x{image_shape[1]}"
+        depth = f" of depth {module.depth}" if isinstance(module, ConvNet) else ""
+        raise ValueError(
+            f"{name}{depth} needs images of at least {module.min_side}x{module.min_side}, got "
+            f"{size}: take larger images or a shallower network"
+        )
+    example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    (_, features), _ = jax.eval_shape(module.init_with_output, jax.random.key(0), example)
+
+    @jax.jit
+    def init(key: jax.Array) -> Params:
+        return module.init(key, jnp.zeros(example.shape, example.dtype))["params"]
+
+    def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if images.ndim != 4 or images.shape[1:] != image_shape:
+            raise ValueError(
+                f"{name} was created for images [n, {', '.join(map(str, image_shape))}], got "
+                f"{list(images.shape)}: create it with the image_shape of the data"
+            )
+        params = jax.tree.map(lambda p: p.astype(dtype), params)
+        outputs = module.apply({"params": params}, images.astype(dtype))
+        return jax.tree.map(lambda y: y.astype(np.promote_types(dtype, np.float32)), outputs)
+
+    return Network(name, init, apply, features.shape[-1])
