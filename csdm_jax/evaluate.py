@@ -1,0 +1,179 @@
+"""Evaluation: fresh networks trained on the distilled set, tested on the whole balanced test set.
+
+The reported accuracy is the last epoch's. The best epoch's is kept beside it for comparison with
+tables that select on the test set, and is labelled optimistic wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from csdm_jax.networks import Network
+from csdm_jax.preprocessing import Normaliser
+from csdm_jax.progress import Progress
+from csdm_jax.training import Trainer
+
+TEST_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """The test set on the device, padded to whole batches.
+
+    Attributes:
+      images: uint8 `[B, TEST_BATCH, H, W, ch]`.
+      labels: int32 `[B, TEST_BATCH]`; -1 marks padding, which counts nowhere.
+      num_classes: K.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    images: jax.Array
+    labels: jax.Array
+    num_classes: int
+
+    @classmethod
+    def create(cls, images: np.ndarray, labels: np.ndarray, num_classes: int) -> TestSet:
+        """From uint8 `[N, H, W, ch]` and int `[N]`."""
+        padding = -len(images) % TEST_BATCH
+        images = np.concatenate([images, np.repeat(images[:1], padding, axis=0)])
+        labels = np.concatenate([labels, np.full(padding, -1, labels.dtype)])
+        return cls(
+            jnp.asarray(images.reshape(-1, TEST_BATCH, *images.shape[1:])),
+            jnp.asarray(labels.reshape(-1, TEST_BATCH), jnp.int32),
+            num_classes,
+        )
+
+
+@functools.partial(jax.jit, static_argnames=("network", "normaliser", "num_classes"))
+def _correct_by_class(params, images, labels, *, network, normaliser, num_classes):
+    """Correct predictions and test images of each class, batch after batch."""
+
+    def one_batch(batch):
+        pixels, truth = batch
+        predicted = jnp.argmax(network.apply(params, normaliser(pixels))[0], axis=-1)
+        member = truth[:, None] == jnp.arange(num_classes)
+        return jnp.sum(member & (predicted == truth)[:, None], axis=0), jnp.sum(member, axis=0)
+
+    correct, total = jax.lax.map(one_batch, (images, labels))
+    return jnp.sum(correct, axis=0), jnp.sum(total, axis=0)
+
+
+def accuracy_by_class(
+    network: Network, params: Any, test: TestSet, normaliser: Normaliser
+) -> tuple[float, np.ndarray]:
+    """Accuracy in percent.
+
+    Args:
+      network: architecture; its `apply` gives logits.
+      params: its weights.
+      test: the test set.
+      normaliser: pixels to network input.
+
+    Returns:
+      Over all test images, and for each class (float64 `[K]`), both in 0..100. A class without
+      test images has NaN.
+    """
+    correct, total = jax.device_get(
+        _correct_by_class(
+            params,
+            test.images,
+            test.labels,
+            network=network,
+            normaliser=normaliser,
+            num_classes=test.num_classes,
+        )
+    )
+    with np.errstate(invalid="ignore"):
+        return 100.0 * correct.sum() / total.sum(), 100.0 * correct / total
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One network's evaluation; accuracies in percent.
+
+    Attributes:
+      seed: of this network.
+      last: test accuracy after the last epoch.
+      best: best test accuracy over the checked epochs: selected on the test set, optimistic.
+      by_class: last epoch's accuracy of each class, None for one without test images.
+      history: (epoch, training loss, test accuracy) at the checked epochs.
+    """
+
+    seed: int
+    last: float
+    best: float
+    by_class: list[float | None]
+    history: list[tuple[int, float, float]]
+
+
+def evaluate(
+    images: jax.Array,
+    targets: jax.Array,
+    test: TestSet,
+    *,
+    trainer: Trainer,
+    seeds: range,
+    check_every: int,
+    label: str,
+) -> list[Result]:
+    """Trains one fresh network per seed on the decoded distilled set.
+
+    Args:
+      images: `[n, H, W, ch]` in [0, 1] (or uint8: a real data set, for an upper bound).
+      targets: `[n, K]` class probabilities, hard or soft.
+      test: the whole test set.
+      trainer: architecture, any of `csdm_jax.networks`, and recipe.
+      seeds: one network each.
+      check_every: epochs between looks at the test set (for the best epoch and the curve).
+      label: name in the progress line.
+    """
+    epochs = trainer.recipe.epochs
+    progress = Progress(label, len(seeds) * epochs)
+    results = []
+    for number, seed in enumerate(seeds):
+        history: list[tuple[int, float, float]] = []
+        by_class = np.zeros(0)
+
+        def look(epoch, params, loss, number=number, history=history):
+            nonlocal by_class
+            accuracy, by_class = accuracy_by_class(
+                trainer.network, params, test, trainer.normaliser
+            )
+            history.append((epoch, loss, accuracy))
+            progress.reach(number * epochs + epoch, loss=loss, test=accuracy)
+
+        trainer.fit(jax.random.key(seed), images, targets, report_every=check_every, on_report=look)
+        last, best = history[-1][2], max(row[2] for row in history)
+        results.append(Result(seed, last, best, listed(by_class), history))
+    progress.close()
+    return results
+
+
+def listed(values: np.ndarray) -> list[float | None]:
+    """Accuracies `[K]` for JSON, to a hundredth: NaN, a class without test images, as None."""
+    return [None if np.isnan(value) else round(float(value), 2) for value in values]
+
+
+def group_accuracies(by_class: np.ndarray, counts: tuple[int, ...]) -> dict[str, float]:
+    """Mean accuracy of the many-, medium- and few-shot classes.
+
+    The classes in order of their training count, cut into a first third (rounded down), a last
+    third (rounded down, at least one class) and what lies between.
+
+    Args:
+      by_class: `[K]` accuracies.
+      counts: training images per class.
+    """
+    by_class = np.asarray(by_class)
+    order = np.argsort(-np.asarray(counts), kind="stable")
+    third = max(1, len(order) // 3)
+    groups = {"many": order[:third], "medium": order[third:-third], "few": order[-third:]}
+    tested = {name: by_class[rows][~np.isnan(by_class[rows])] for name, rows in groups.items()}
+    return {name: float(values.mean()) for name, values in tested.items() if values.size}

@@ -1,0 +1,137 @@
+"""The pool of feature extractors: networks trained on the long-tailed training set alone.
+
+Each network's initial and trained weights are kept. A distillation step draws one network and
+interpolates, `theta = l theta_init + (1 - l) theta_trained`, `l ~ U(0, 1)` (NCFM's recipe).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from csdm_jax import files
+from csdm_jax.data.device import DeviceData
+from csdm_jax.networks import Network
+from csdm_jax.progress import Progress
+from csdm_jax.training import Trainer
+
+Params = Any
+
+
+class Pool(NamedTuple):
+    """K networks, their weights stacked along a leading axis of K.
+
+    Attributes:
+      initial: parameters before training.
+      trained: parameters after training.
+    """
+
+    initial: Params
+    trained: Params
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(jax.tree.leaves(self.trained)[0])
+
+
+def draw(pool: Pool, key: jax.Array) -> tuple[Params, Params]:
+    """One network of the pool.
+
+    Args:
+      pool: K networks.
+      key: decides which, and how far it is interpolated towards its initialisation.
+
+    Returns:
+      The interpolated and the trained parameters of that network.
+    """
+    which_key, mix_key = jax.random.split(key)
+    which = jax.random.randint(which_key, (), 0, pool.size)
+    mix = jax.random.uniform(mix_key)
+    trained = jax.tree.map(lambda leaf: leaf[which], pool.trained)
+    blended = jax.tree.map(
+        lambda first, last: mix * first[which] + (1 - mix) * last, pool.initial, trained
+    )
+    return blended, trained
+
+
+def pool_name(description: dict[str, Any]) -> str:
+    """The folder name of a pool: a hash of all that its weights depend on."""
+    text = json.dumps(description, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def ensure_pool(
+    folder: Path,
+    description: dict[str, Any],
+    *,
+    network: Network,
+    trainer: Trainer,
+    data: DeviceData,
+    count: int,
+    seed: int,
+) -> Pool:
+    """Loads the pool from `folder`, training the networks that are not there yet.
+
+    Args:
+      folder: where pools live; this one's subfolder is named by its description's hash.
+      description: all that the weights depend on (config, data identity).
+      network: architecture.
+      trainer: trains it.
+      data: the long-tailed training set on the device.
+      count: K, at least 1.
+      seed: network k is a pure function of (seed, k).
+    """
+    folder = Path(folder) / pool_name(description)
+    files.write_json(folder / "description.json", description)
+    targets = jax.nn.one_hot(data.labels, len(data.counts))
+    members = []
+    progress = Progress("extractors", count * trainer.recipe.epochs)
+    for k in range(count):
+        path = folder / f"network-{k:02d}.msgpack"
+        key = jax.random.fold_in(jax.random.key(seed), k)
+        if not path.exists():
+            _train_one(path, key, network, trainer, data.images, targets, progress)
+        progress.reach((k + 1) * trainer.recipe.epochs)
+        members.append(_load(path, network))
+    progress.close()
+    halves = zip(*members, strict=True)
+    return Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
+
+
+def _train_one(path, key, network, trainer, images, targets, progress) -> None:
+    """Trains one network and saves its initial and trained weights, whole or not at all."""
+    init_key, fit_key = jax.random.split(key)
+    initial = jax.device_get(network.init(init_key))
+    done = progress.done
+
+    def on_report(epoch, params, loss):
+        progress.reach(done + epoch, loss=loss)
+
+    # `fit` donates what it starts from: give it weights of its own.
+    start = network.init(init_key)
+    trained = trainer.fit(fit_key, images, targets, params=start, on_report=on_report)
+    weights = {"initial": initial, "trained": jax.device_get(trained)}
+    files.write_bytes(path, flax.serialization.msgpack_serialize(weights))
+    logging.info("extractor saved: %s", path)
+
+
+def _load(path: Path, network: Network) -> tuple[Params, Params]:
+    """Reads one network's weights back, checked against the architecture's shapes."""
+    weights = flax.serialization.msgpack_restore(path.read_bytes())
+    expected = jax.eval_shape(network.init, jax.random.key(0))
+    for half in ("initial", "trained"):
+        found = jax.tree.map(jnp.shape, weights[half])
+        if found != jax.tree.map(lambda leaf: leaf.shape, expected):
+            raise ValueError(
+                f"extractor {path} does not hold the weights of {network.name}: delete the file, "
+                "it will be trained again"
+            )
+    return weights["initial"], weights["trained"]

@@ -1,0 +1,58 @@
+"""CSDM: the class-aware Spectral Distribution Distance on unit features (the paper's method)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import csdm_jax
+from csdm_jax.methods.base import Context
+from csdm_jax.methods.matching import Features, Matching
+from csdm_jax.registry import lookup
+
+KERNELS = {
+    "rbf": lambda sdd: csdm_jax.RBF(sdd.scale),
+    "laplace": lambda sdd: csdm_jax.Laplace(sdd.scale),
+    "isotropic_laplace": lambda sdd: csdm_jax.IsotropicLaplace(sdd.scale),
+    "matern": lambda sdd: csdm_jax.Matern(sdd.scale, sdd.nu),
+}
+
+
+def check_frequencies(sdd: Any) -> None:
+    """Raises a ValueError when the kernel's frequencies cannot be drawn by `frequency_method`."""
+    kernel = lookup(KERNELS, sdd.kernel, "kernel")(sdd)
+    csdm_jax.sample_frequencies(jax.random.key(0), kernel, 1, 2, method=sdd.frequency_method)
+
+
+def create(config: Any, context: Context) -> Matching:
+    """Class-aware SDD: alpha runs from `alpha.head` to `alpha.tail` with the class count."""
+    return _matching(config, context, head=config.alpha.head, tail=config.alpha.tail)
+
+
+def create_single(config: Any, context: Context) -> Matching:
+    """The ablation with one alpha, `alpha.single`, for all classes."""
+    return _matching(config, context, head=config.alpha.single, tail=config.alpha.single)
+
+
+def _matching(config: Any, context: Context, *, head: float, tail: float) -> Matching:
+    sdd = config.sdd
+    kernel = lookup(KERNELS, sdd.kernel, "kernel")(sdd)
+    alphas = csdm_jax.class_alphas(jnp.array(context.data.counts), head=head, tail=tail)
+    dim = context.network.feature_dim
+
+    def distance(real: Features, synthetic: Features, key: jax.Array) -> tuple[jax.Array, dict]:
+        frequencies = csdm_jax.sample_frequencies(
+            key, kernel, sdd.num_frequencies, dim, method=sdd.frequency_method
+        )
+        return csdm_jax.sdd_parts(
+            real.values,
+            synthetic.values,
+            frequencies,
+            alpha=alphas,
+            real_weights=real.weights,
+            synthetic_weights=synthetic.weights,
+        )
+
+    return Matching(config, context, distance)

@@ -1,0 +1,59 @@
+"""How synthetic images are stored: what is optimised, and how it decodes to training images.
+
+A parameterisation is one small file with a class that has the interface of `Parameterisation`,
+and one line in `PARAMETERISATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+
+from csdm_jax.parameterisations.mosaic import Mosaic
+from csdm_jax.parameterisations.pixels import Pixels
+from csdm_jax.registry import lookup
+
+
+class Parameterisation(Protocol):
+    """The interface every parameterisation has."""
+
+    @property
+    def tiles(self) -> int:
+        """Training images that one stored image decodes to; as many real images start it."""
+        ...
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """Real images `[n * tiles, H, W, ch]` in [0, 1] to `n` stored ones, `[n, H, W, ch]`."""
+        ...
+
+    def decode(self, stored: jax.Array) -> jax.Array:
+        """Stored images `[n, H, W, ch]` to training images `[n * tiles, H, W, ch]`.
+
+        The tiles of one stored image follow one another.
+        """
+        ...
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raises a ValueError when images of that shape cannot be stored this way."""
+        ...
+
+
+PARAMETERISATIONS: dict[str, Callable[[int], Parameterisation]] = {
+    "pixels": lambda factor: Pixels(),
+    "mosaic": Mosaic,
+}
+
+
+def create(name: str, factor: int) -> Parameterisation:
+    """A parameterisation by name.
+
+    Args:
+      name: "pixels" (stored as used) or "mosaic" (a grid of `factor` x `factor` small images).
+      factor: side of the mosaic's grid, at least 1; not used by "pixels".
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    return lookup(PARAMETERISATIONS, name, "parameterisation")(factor)

@@ -1,0 +1,75 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from csdm_jax import extractors, networks
+from csdm_jax.training import Trainer
+from tests.test_training import RECIPE
+
+
+def make(tiny, folder, *, count=2, network=None, seed=0):
+    network = network or tiny.network
+    recipe = dataclasses.replace(RECIPE, epochs=2)
+    return extractors.ensure_pool(
+        folder,
+        {"test": 1},
+        network=network,
+        trainer=Trainer(network, recipe, tiny.normaliser),
+        data=tiny.data,
+        count=count,
+        seed=seed,
+    )
+
+
+def test_networks_are_trained_once_and_loaded_after(tiny, tmp_path):
+    first = make(tiny, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.msgpack")}
+    assert len(files) == 2
+    larger = make(tiny, tmp_path, count=3)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert (first.size, larger.size) == (2, 3)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:2]), first, larger)
+
+
+def test_initial_and_trained_weights_are_both_kept(tiny, tmp_path):
+    pool = make(tiny, tmp_path)
+    for k in range(2):
+        fresh = jax.random.split(jax.random.fold_in(jax.random.key(0), k))[0]
+        expected = tiny.network.init(fresh)
+        initial = jax.tree.map(lambda leaf, k=k: leaf[k], pool.initial)
+        jax.tree.map(np.testing.assert_array_equal, initial, expected)
+    weights = [np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(h)]) for h in pool]
+    assert np.mean(weights[0] != weights[1]) > 0.9
+
+
+def test_a_draw_interpolates_one_network_towards_its_initialisation(tiny, tmp_path):
+    pool = make(tiny, tmp_path)
+    chosen, mixes = set(), []
+    for seed in range(40):
+        blended, trained = extractors.draw(pool, jax.random.key(seed))
+        leaves = [jax.tree.leaves(half) for half in (pool.initial, pool.trained)]
+        which = next(
+            k for k in range(2) if np.array_equal(leaves[1][0][k], jax.tree.leaves(trained)[0])
+        )
+        chosen.add(which)
+        start, end = (np.concatenate([leaf[which].ravel() for leaf in h]) for h in leaves)
+        found = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(blended)])
+        mix = np.dot(found - end, start - end) / np.dot(start - end, start - end)
+        np.testing.assert_allclose(found, mix * start + (1 - mix) * end, atol=1e-5)
+        mixes.append(mix)
+    assert chosen == {0, 1}
+    assert 0 <= min(mixes) < 0.2 and 0.8 < max(mixes) <= 1
+
+
+def test_a_pool_of_another_architecture_is_refused(tiny, tmp_path):
+    make(tiny, tmp_path)
+    wider = networks.create("convnet", num_classes=3, image_shape=(8, 8, 3), depth=2, width=12)
+    with pytest.raises(ValueError, match=r"does not hold the weights of convnet: delete the file"):
+        make(tiny, tmp_path, network=wider)
+
+
+def test_pools_with_other_settings_have_other_names():
+    names = {extractors.pool_name({"epochs": epochs}) for epochs in (1, 2, 1.0)}
+    assert len(names) == 3
