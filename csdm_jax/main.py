@@ -1,0 +1,74 @@
+"""Command line: `python -m csdm_jax.main --config=configs/cifar10_lt.py:imb=100,ipc=10`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from csdm_jax import config as configuration
+from csdm_jax import experiment
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Experiment, as FILE[:name=value,...]; any field is overridden by --config.FIELD=VALUE. "
+    "Try configs/digits_lt.py.",
+    lock_config=True,
+)
+flags.mark_flag_as_required("config")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for everything that is written; default: runs/<name of the config>."
+)
+_STAGE = flags.DEFINE_enum(
+    "stage",
+    "all",
+    ["all", *experiment.STAGES],
+    "Run one stage on what the stages before it left in the working directory.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Data set's location (TFDS directory, folder, zip or npz): config.data.data_dir.",
+)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; a wrong flag ends the program with one line that says why."""
+    try:
+        for name in re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M):
+            configuration.rule_of(name)
+        return flags.FLAGS(argv)
+    except (configuration.ConfigError, flags.Error, OSError) as error:
+        sys.exit(f"error: {_explain(error)}\nSee --help.")
+
+
+def _explain(error: Exception) -> str:
+    """The last line of a nested message, and what the field accepts."""
+    text = str(error).strip().splitlines()[-1].strip()
+    field = re.search(r"--config\.([\w.]+)=", text)
+    return f"{text}; it must be {configuration.rule_of(field[1]).words}" if field else text
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment that the flags describe and prints its table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"arguments without a flag: {' '.join(argv[1:])}")
+    try:
+        config = _CONFIG.value.copy_and_resolve_references()
+        if _DATA_DIR.value is not None:
+            config.data.data_dir = _DATA_DIR.value
+        workdir = Path(_WORKDIR.value or Path("runs") / config.name)
+        logging.info("devices: %s", jax.devices())
+        experiment.run(config, workdir, stage=_STAGE.value)
+    except (ArithmeticError, ImportError, OSError, ValueError) as error:
+        logging.debug("refused", exc_info=True)
+        sys.exit(f"error: {_explain(error)}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

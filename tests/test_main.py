@@ -1,0 +1,143 @@
+"""The command line, run as a user runs it, on the embedded digits at their smallest."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "--config.network.width=8",
+    "--config.extractors.count=1",
+    "--config.extractors.epochs=2",
+    "--config.distill.steps=4",
+    "--config.distill.log_every=2",
+    "--config.distill.batch=8",
+    "--config.sdd.num_frequencies=16",
+    "--config.evaluate.count=2",
+    "--config.evaluate.epochs=4",
+    "--config.evaluate.check_every=2",
+)
+
+
+def run(*flags):
+    command = [sys.executable, "-m", "csdm_jax.main", "--config=configs/digits_lt.py", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, run(*SMALL, f"--workdir={workdir}")
+
+
+def test_one_command_runs_every_stage_and_prints_the_table(finished):
+    workdir, result = finished
+    assert result.returncode == 0, result.stderr
+    for method in ("random", "dm", "csdm"):
+        assert f"| {method} | convnet | 2 x 2 |" in result.stdout
+    names = {path.name for path in workdir.iterdir() if path.is_file()}
+    assert names == {
+        "card.json",
+        "config.json",
+        "curves.png",
+        "distilled.npz",
+        "extractors.json",
+        "images.png",
+        "metrics.jsonl",
+        "table.json",
+        "table.md",
+    }
+
+
+def test_the_card_says_all_that_a_user_of_the_images_needs(finished):
+    workdir, _ = finished
+    card = json.loads((workdir / "card.json").read_text())
+    assert card["method"] == "csdm" and card["layout"] == "NHWC, class-major"
+    assert card["value_range"] == [0.0, 1.0] and len(card["mean"]) == 1
+    assert card["class_names"] == [str(digit) for digit in range(10)]
+    assert card["data"]["rule"] == "seeded" and len(card["data"]["sha256"]) == 64
+    assert card["config"]["distill"]["steps"] == 4
+    assert set(card["versions"]) >= {"csdm_jax", "jax", "flax", "python"}
+    assert len(card["accuracies"]["convnet"]) == 2
+    assert set(card["seconds"]) == {"distillation", "evaluation"}
+    with np.load(workdir / "distilled.npz") as arrays:
+        assert arrays["images"].shape == (20, 8, 8, 1)
+        np.testing.assert_array_equal(arrays["labels"], np.repeat(np.arange(10), 2))
+
+
+def test_the_loader_in_the_readme_reads_the_set(finished):
+    workdir, _ = finished
+    (code,) = re.findall(r"```python notest\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names = {}
+    exec(code.replace("runs/digits_lt-imb10-ipc2", str(workdir)), names)
+    assert names["images"].shape == (20, 8, 8, 1) and names["targets"].shape == (20, 10)
+    assert names["card"]["method"] == "csdm"
+
+
+def test_metrics_have_one_row_a_step(finished):
+    workdir, _ = finished
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert all(len(row["amplitude"]) == len(row["phase"]) == 10 for row in rows)
+
+
+def test_stages_run_alone_give_the_same_images(finished, tmp_path):
+    whole, _ = finished
+    flags = (*SMALL, f"--workdir={tmp_path}", "--config.baselines=()")
+    early = run(*flags, "--stage=evaluate")
+    assert early.returncode == 1
+    assert "run the stage 'distill' there first" in early.stderr
+    for stage in ("extractors", "distill"):
+        result = run(*flags, f"--stage={stage}")
+        assert result.returncode == 0, result.stderr
+    for stage in ("evaluate", "report"):
+        result = run(*flags, f"--stage={stage}")
+        assert result.returncode == 0, result.stderr
+    assert "| csdm | convnet | 2 x 2 |" in result.stdout
+    with np.load(whole / "distilled.npz") as one, np.load(tmp_path / "distilled.npz") as other:
+        np.testing.assert_array_equal(one["images"], other["images"])
+
+
+def test_a_set_of_another_configuration_is_not_scored(finished):
+    workdir, _ = finished
+    flags = (*SMALL, f"--workdir={workdir}", "--stage=evaluate", "--config.baselines=()")
+    result = run(*flags, "--config.method=dm")
+    assert result.returncode == 1
+    assert "has method csdm, this configuration dm" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.distill.learning_rate=nan", "config.distill.learning_rate = nan: it must be"),
+        ("--config.method=mtt", "config.method = 'mtt': it must be one of csdm"),
+        ("--config.distill.ipc=50", "takes 50 distinct real images of each class"),
+        ("--config.distill.stepz=3", "did you mean config.distill.steps?"),
+        ("--config.evaluate.networks=('vgg11',)", "vgg11 needs images of at least 32x32"),
+        ("--config.distill.augmentation=color_color", "operations must be distinct"),
+        ("--config.sdd.kernel=laplace --config.sdd.frequency_method=orthogonal", "orthogonal"),
+        ("--config.distill.steps=many", "distill.steps"),
+        ("--stage=train", "value should be one of <all|extractors|distill|evaluate|report>"),
+        ("--steps=3", "Unknown command line flag 'steps'"),
+        ("--config=configs/digits_lt.py:ip=3", "config argument 'ip' is unknown"),
+        ("--config=configs/none.py", "configs/none.py"),
+        ("--config configs/none.py", "configs/none.py"),
+    ],
+)
+def test_a_wrong_flag_is_refused_before_anything_is_compiled(flag, message, tmp_path):
+    result = run(*flag.split(), f"--workdir={tmp_path / 'none'}")
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_help_names_the_flags():
+    result = run("--help")
+    for flag in ("--config", "--workdir", "--stage", "--data_dir"):
+        assert flag in result.stdout
