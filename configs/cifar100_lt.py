@@ -5,6 +5,8 @@ CPU preset: `--config=configs/cifar100_lt.py:imb=20,ipc=3,cpu`
 
 With a mosaic of factor 2, IPC 10 starts from 40 images a class, more than the tail has: the
 initialisation uses images more than once here.
+
+Not measured yet.
 """
 
 from csdm_jax import config as configuration

@@ -2,7 +2,7 @@
 
 Command: `python -m csdm_jax.main --config=configs/cifar10_lt.py:imb=100,ipc=10`
 CPU preset: `--config=configs/cifar10_lt.py:imb=100,ipc=10,cpu`
-Results: see results/cifar10_lt/README.md.
+Results of the CPU preset: results/cifar10_lt/README.md. The default has not been measured yet.
 """
 
 from csdm_jax import config as configuration

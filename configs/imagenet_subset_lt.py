@@ -5,6 +5,8 @@ CPU preset: `--config=configs/imagenet_subset_lt.py:subset=imagenette,imb=10,ipc
 
 `imagenette` is fast.ai's data set, about 950 images a class; the other subsets (and
 `imagenette_imagenet`) are whole classes of ImageNet-1k, about 1300 images each.
+
+Not measured yet.
 """
 
 from csdm_jax import config as configuration

@@ -73,7 +73,8 @@ def check(distilled: DistilledSet) -> None:
         raise ValueError(f"{len(images)} distilled images need as many labels, got {len(labels)}")
     if distilled.soft:
         sums = labels.sum(1)
-        if labels.shape[1] != distilled.num_classes or not np.allclose(sums, 1, atol=1e-3):
+        shaped = labels.shape[1] == distilled.num_classes
+        if not (shaped and labels.min() >= 0 and np.allclose(sums, 1, atol=1e-3)):
             raise ValueError(
                 f"soft labels must be probabilities [n, {distilled.num_classes}], got "
                 f"{labels.shape} with rows that sum to {sums.min():.3g}..{sums.max():.3g}"

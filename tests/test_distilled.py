@@ -50,6 +50,7 @@ def test_soft_labels_are_used_as_they_are():
         ({"images": np.zeros((6, 8, 8), np.float32)}, r"floats \[n, H, W, ch\], got .*\(6, 8, 8\)"),
         ({"labels": np.zeros(5, np.int32)}, "6 distilled images need as many labels, got 5"),
         ({"labels": np.full(6, 3, np.int32)}, r"lie in 0..2, got 3..3"),
+        ({"labels": np.tile(np.float32([2, -1, 0]), (6, 1))}, r"probabilities \[n, 3\]"),
         ({"labels": np.ones((6, 3), np.float32)}, r"probabilities \[n, 3\].* sum to 3"),
     ],
 )

@@ -136,7 +136,7 @@ def root_mean_square_error(method, dim, num, seeds):
     return float(jnp.sqrt(jnp.mean(jnp.square(estimate(keys) / exact - 1))))
 
 
-# Measured ratios stand beside the bounds: at 64 seeds each is known to about 13 %.
+# The ratios themselves are in benchmarks/README.md; at 64 seeds each is known to about 13 %.
 @pytest.mark.parametrize(
     ("method", "dim", "low", "high"),
     [
