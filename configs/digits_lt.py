@@ -1,8 +1,8 @@
 """scikit-learn's 8x8 digits, long-tailed: the embedded default, a few minutes on two cores.
 
 Command: `python -m csdm_jax.main --config=configs/digits_lt.py`
-Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores, 1.3 minutes of
-compute): Random 76.9 ± 2.0, DM 83.1 ± 1.5, CSDM 81.7 ± 2.1.
+Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores, about 45
+seconds): Random 76.9 ± 2.0, DM 83.1 ± 1.5, CSDM 81.7 ± 2.1.
 """
 
 from csdm_jax import config as configuration
