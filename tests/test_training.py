@@ -65,40 +65,38 @@ def test_the_chunks_in_which_progress_is_reported_do_not_change_the_network(tiny
     assert epochs == [2, 3]
 
 
-def test_one_full_batch_step_equals_a_step_written_out(tiny, key):
-    """A batch larger than the data: one masked step an epoch, with SGD and weight decay."""
+def full_batch_step(tiny, key, **changes):
+    """One masked SGD step on all data (the batch is larger): the weights before and after."""
     recipe = dataclasses.replace(
-        RECIPE, epochs=1, batch=100, optimiser="sgd", learning_rate=0.1, weight_decay=0.01
+        RECIPE, epochs=1, batch=100, optimiser="sgd", learning_rate=0.1, **changes
     )
-    images, targets = tiny.data.images, targets_of(tiny.data)
     start = tiny.network.init(jax.random.key(7))
-    copy = jax.tree.map(jnp.copy, start)
-    trained = Trainer(tiny.network, recipe, tiny.normaliser).fit(key, images, targets, params=copy)
+    trained = Trainer(tiny.network, recipe, tiny.normaliser).fit(
+        key, tiny.data.images, targets_of(tiny.data), params=jax.tree.map(jnp.copy, start)
+    )
+    return start, trained
 
+
+def loss_written_out(tiny, shift=0.0):
     def loss(params):
-        logits, _ = tiny.network.apply(params, tiny.normaliser(images))
-        return optax.softmax_cross_entropy(logits, targets).mean()
+        logits, _ = tiny.network.apply(params, tiny.normaliser(tiny.data.images))
+        return optax.softmax_cross_entropy(logits + shift, targets_of(tiny.data)).mean()
 
-    expected = jax.tree.map(lambda p, g: p - 0.1 * (g + 0.01 * p), start, jax.grad(loss)(start))
+    return loss
+
+
+def test_one_full_batch_step_equals_a_step_written_out(tiny, key):
+    start, trained = full_batch_step(tiny, key, weight_decay=0.01)
+    gradient = jax.grad(loss_written_out(tiny))(start)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * (g + 0.01 * p), start, gradient)
     chex.assert_trees_all_close(trained, expected, atol=2e-6)
 
 
 def test_logit_adjustment_adds_the_log_prior_to_the_logits(tiny, key):
-    recipe = dataclasses.replace(
-        RECIPE, epochs=1, batch=100, optimiser="sgd", learning_rate=0.1, logit_adjustment=1.5
-    )
-    images, targets = tiny.data.images, targets_of(tiny.data)
-    start = tiny.network.init(jax.random.key(7))
-    copy = jax.tree.map(jnp.copy, start)
-    trained = Trainer(tiny.network, recipe, tiny.normaliser).fit(key, images, targets, params=copy)
+    start, trained = full_batch_step(tiny, key, logit_adjustment=1.5)
     counts = np.array(tiny.data.counts)
-    shift = 1.5 * np.log(counts / counts.sum())
-
-    def loss(params):
-        logits, _ = tiny.network.apply(params, tiny.normaliser(images))
-        return optax.softmax_cross_entropy(logits + shift, targets).mean()
-
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, start, jax.grad(loss)(start))
+    gradient = jax.grad(loss_written_out(tiny, 1.5 * np.log(counts / counts.sum())))(start)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, start, gradient)
     chex.assert_trees_all_close(trained, expected, atol=2e-6)
 
 
