@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from csdm_jax import augment, unit_features
+from csdm_jax import augment, health, unit_features
 from csdm_jax.data.device import draw_class_batches
 from csdm_jax.extractors import draw
 from csdm_jax.methods.base import Context, initial_images
@@ -111,6 +111,7 @@ class Matching:
         gradient_of = jax.value_and_grad(self._loss, has_aux=True)
         key = jax.random.fold_in(state.key, index)
         (loss, metrics), gradient = gradient_of(state.images, constants, key)
+        finite_inputs = {"pixels": health.finite(state.images)} | metrics.pop("finite")
         updates, optimiser_state = self._optimiser.update(gradient, state.optimiser, state.images)
         updates, plateau = self._plateau.update(updates, state.plateau, value=loss)
         images = jnp.clip(optax.apply_updates(state.images, updates), 0.0, 1.0)
@@ -118,6 +119,9 @@ class Matching:
             "loss": loss,
             "gradient_norm": optax.tree.norm(gradient),
             "learning_rate_factor": plateau.scale,
+            "finite": finite_inputs
+            | {"loss": health.finite(loss), "gradient": health.finite(gradient)}
+            | {"updated pixels": health.finite(images)},
         }
         return State(images, optimiser_state, plateau, state.key), metrics
 
@@ -155,7 +159,16 @@ class Matching:
             optax.softmax_cross_entropy_with_integer_labels(logits, self._synthetic_ids)
         )
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
-        return loss, {**parts, "matching": distance, "calibration": calibration}
+        finite = {
+            "extractor weights": health.finite((blended, trained)),
+            "real batch": health.finite(real),
+        }
+        return loss, {
+            **parts,
+            "matching": distance,
+            "calibration": calibration,
+            "finite": finite,
+        }
 
 
 def _padded_layout(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
