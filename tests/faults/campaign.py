@@ -201,9 +201,9 @@ def _state_files(workdir: Path) -> list[Path]:
     return [*found, *regular_files(workdir / "evaluations")]
 
 
-BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, True, (1,), [1], {"a": 1})
+BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, (1,), [1], {"a": 1})
 BAD_NAMES = ("no_such_name", "", 7, None, math.nan, ("csdm",), ["csdm"])
-BAD_TUPLES = (3, None, "dm", ["dm"], (math.nan,), (None,), ("no_such_name",), (-1,), (1e30,))
+BAD_TUPLES = (3, None, "dm", (math.nan,), (None,), ("no_such_name",), (-1,), (1e30,))
 BAD_TEXTS = (7, None, math.nan, ("a",), "a\x00b", "a\nb")
 BAD_FLAGS = ("yes", 1, None, math.nan)
 
@@ -214,7 +214,9 @@ def bad_settings() -> list[tuple[str, object]]:
     for name, (default, rule) in configuration.SCHEMA.items():
         if isinstance(default, bool):
             bad = BAD_FLAGS
-        elif isinstance(default, int | float):
+        elif isinstance(default, int):
+            bad = (*BAD_NUMBERS, True, 1.5)
+        elif isinstance(default, float):  # ml_collections itself makes 1.0 of True
             bad = BAD_NUMBERS
         elif isinstance(default, tuple):
             bad = BAD_TUPLES
@@ -268,9 +270,8 @@ def bad_flags(bench: Bench, count: int) -> Row:
 
 def nans(bench: Bench, count: int) -> Row:
     """NaN in the loss, the gradient, the pixels, the real batch, the extractors' weights."""
-    del count
     row = Row("NaN inside a step")
-    for site in SITES:
+    for site in SITES[:count]:
         workdir = bench.trial()
         code, output = _poisoned(workdir, bench, site)
         named = f"{site} not finite at step 7" in output
