@@ -153,11 +153,12 @@ def test_a_nan_stops_the_run_with_its_step_and_place(method, site, tmp_path):
 def test_a_run_goes_on_from_the_checkpoint_before_a_nan(method, loop, unbroken, site, tmp_path):
     with pytest.raises(FloatingPointError):
         run(Loop(Poisoned(method, site, 4)), tmp_path)
-    images, metrics = run(loop, tmp_path)  # the cause is mended
-    assert [json.loads(row)["step"] for row in metrics.splitlines()] == list(range(STEPS))
-    # The poisoned program rounds otherwise, so its first steps agree in all but the last bits.
-    pixels, expected = (np.frombuffer(one, np.float32) for one in (images, unbroken[0]))
-    np.testing.assert_allclose(pixels, expected, atol=1e-4)
+    _, metrics = run(loop, tmp_path)  # the cause is mended
+    rows, expected = ([json.loads(r) for r in m.splitlines()] for m in (metrics, unbroken[1]))
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    # The poisoned program rounds otherwise, so its first steps agree in all but the last digits.
+    losses = [[row["loss"] for row in side] for side in (rows, expected)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
 def test_rollback_draws_other_numbers_and_finishes(method, unbroken, tmp_path):
