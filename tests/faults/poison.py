@@ -38,7 +38,7 @@ class Poisoned:
             pool = jax.tree.map(lambda leaf: leaf + nan, pool)
         drawn, distance = matching.draw_class_batches, method._distance
         if site == "real batch":
-            matching.draw_class_batches = lambda *a: _first(drawn(*a), nan)
+            matching.draw_class_batches = lambda *a: _as_floats(drawn(*a), nan)
         if site in ("loss", "gradient"):
             spoil = _in_gradient if site == "gradient" else jnp.add
             method._distance = lambda *a: _first(distance(*a), nan, spoil)
@@ -46,6 +46,10 @@ class Poisoned:
             return method.step(state, (data, pool), index)
         finally:
             matching.draw_class_batches, method._distance = drawn, distance
+
+
+def _as_floats(batch: tuple, nan: jax.Array) -> tuple:
+    return batch[0].astype(jnp.float32) / 255.0 + nan, batch[1]
 
 
 def _first(pair: tuple, nan: jax.Array, spoil: Any = jnp.add) -> tuple:
