@@ -127,15 +127,6 @@ class Matching:
         }
         return State(images, optimiser_state, plateau, state.key), metrics
 
-    def _real_features(self, params: Any, images: jax.Array) -> jax.Array:
-        """Features of the real batch, `distill.forward_batch` images at a time."""
-        network, chunk = self._context.network, self._config.forward_batch
-        if len(images) <= chunk:
-            return network.apply(params, images)[1]
-        return jax.lax.map(
-            lambda image: network.apply(params, image[None])[1][0], images, batch_size=chunk
-        )
-
     def _loss(self, stored: jax.Array, constants: Any, key: jax.Array) -> tuple[jax.Array, dict]:
         data, pool = constants
         draw_key, batch_key, augment_key, distance_key = jax.random.split(key, 4)
@@ -149,14 +140,15 @@ class Matching:
             (normalise(pixels), real_ids),
             (normalise(self._context.parameterisation.decode(stored)), self._synthetic_ids),
         )
-        real_features = jax.lax.stop_gradient(self._real_features(blended, real))
-        synthetic_features = network.apply(blended, synthetic)[1]
+        limit = self._config.forward_batch
+        real_features = jax.lax.stop_gradient(network.apply_in_tiles(blended, real, limit)[1])
+        synthetic_features = network.apply_in_tiles(blended, synthetic, limit)[1]
         distance, parts = self._distance(
             Features(unit_features(real_features), self._real_sizes),
             Features(unit_features(synthetic_features), self._synthetic_sizes),
             distance_key,
         )
-        logits = network.apply(trained, synthetic)[0]
+        logits = network.apply_in_tiles(trained, synthetic, limit)[0]
         calibration = jnp.mean(
             optax.softmax_cross_entropy_with_integer_labels(logits, self._synthetic_ids)
         )
