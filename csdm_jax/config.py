@@ -105,6 +105,8 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "data.imbalance_factor": (100.0, number(1.0, 1e6)),
     "data.rule": ("ltdd", choice(RULES)),
     "data.seed": (0, SEED),
+    # Where training images stay; "auto" keeps them on the host when the device is too small.
+    "data.placement": ("auto", choice(("auto", "device", "host"))),
     "network.name": ("convnet", choice(networks.NETWORKS)),
     "network.depth": (3, integer(1, 8)),
     "network.width": (128, integer(1, 4096)),
@@ -137,6 +139,8 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "distill.keep_checkpoints": (2, integer(1, 1000)),
     "distill.on_nonfinite": ("stop", choice(("stop", "rollback"))),
     "distill.batch": (1024, integer(1, 1_000_000)),
+    # Classes in a step; 0 takes all. For many classes: the cost of a step is linear in it.
+    "distill.classes_per_step": (0, integer(0, 1_000_000)),
     # Real images per forward pass: bounds memory. The extractor sees no gradient there.
     "distill.forward_batch": (4096, integer(1, 1_000_000)),
     "distill.optimiser": ("adamw", choice(OPTIMISERS)),

@@ -125,6 +125,7 @@ class _Run:
             folder / "checkpoints", identity=identity, keep=rhythm.keep_checkpoints
         )
         self.position = _Position(self.method.init(key))
+        self.feed = self.method.feed(self.position.state)
         self._like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
         )
@@ -173,7 +174,11 @@ class _Run:
         count = min(*ends, self.method.steps) - at.step
         start = time.monotonic()
         at.state, metrics = self.stepper(
-            at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
+            at.state,
+            self.method.constants,
+            at.step + at.rollbacks * REDRAW,
+            count,
+            feed=self.feed,
         )
         at.seconds += time.monotonic() - start
         return metrics

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from csdm_jax import config as configuration
 from csdm_jax import (
@@ -23,10 +24,12 @@ from csdm_jax import (
     parameterisations,
 )
 from csdm_jax.augment import Augmentation
-from csdm_jax.data.device import to_device
+from csdm_jax.data.device import DeviceData, fits, to_device
+from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail, check_ipc, tuning_split
 from csdm_jax.distill import Loop
 from csdm_jax.preprocessing import Normaliser
+from csdm_jax.sharding import Devices
 from csdm_jax.training import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
@@ -99,18 +102,35 @@ class Experiment:
         )
 
     @functools.cached_property
-    def device_data(self):
-        """The long-tailed training set on the device."""
-        return to_device(self.dataset, self.longtail)
+    def host(self) -> HostData:
+        """The long-tailed training set on the host."""
+        return HostData.create(self.dataset, self.longtail)
+
+    @functools.cached_property
+    def devices(self) -> Devices:
+        """Where the steps of a distillation run."""
+        return Devices.all()
+
+    @functools.cached_property
+    def training_data(self) -> DeviceData | HostData:
+        """The training set where the steps read it: on the devices, or on the host if too large."""
+        placement = self.config.data.placement
+        stays = placement == "host" or (placement == "auto" and not fits(self.host, self.devices))
+        where = "host, read batch by batch" if stays else f"{self.devices.count} device(s)"
+        logging.info("%.0f MB of training images on the %s", self.host.nbytes / 1e6, where)
+        return self.host if stays else to_device(self.host, self.devices)
 
     @functools.cached_property
     def data_identity(self) -> dict[str, Any]:
         """Name, rule, seed and hashes of the long-tailed set: its indices and its pixels."""
-        pixels = np.ascontiguousarray(self.dataset.train_images[self.longtail.indices])
+        digest = hashlib.sha256()
+        for first in range(0, len(self.host), 4096):
+            rows = np.arange(first, min(first + 4096, len(self.host)))
+            digest.update(self.host.take(rows).tobytes())
         return {
             "name": self.dataset.name,
             **self.longtail.describe(),
-            "images_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
+            "images_sha256": digest.hexdigest(),
         }
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
@@ -150,7 +170,7 @@ class Experiment:
             described,
             network=self.network,
             trainer=Trainer(self.network, recipe(settings), self.normaliser),
-            data=self.device_data,
+            data=to_device(self.host),
             count=settings.count,
             seed=settings.seed,
         )
@@ -166,11 +186,13 @@ class Experiment:
     def loop(self, method: str) -> Loop:
         """The loop of a method; one for all seeds, so that its step is compiled once."""
         context = methods.base.Context(
-            data=self.device_data,
+            data=self.training_data,
+            host=self.host,
             network=self.network,
             pool=None if method == "random" else self.pool,
             normaliser=self.normaliser,
             parameterisation=self.form,
+            devices=self.devices,
         )
         return Loop(methods.create(method, self.config, context))
 

@@ -9,7 +9,8 @@ that one decision.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 
 from csdm_jax import interruption
 
+Feed = Callable[[int], Any]
 Step = Callable[[Any, Any, jax.Array], tuple[Any, Any]]
 STRATEGIES = ("loop", "scan")
 _AHEAD = 2  # steps that may be under way on the device while Python prepares the next
@@ -47,26 +49,50 @@ class Stepper:
             functools.partial(_scan, step), static_argnames="count", donate_argnums=0
         )
 
-    def __call__(self, carry: Any, constants: Any, first: int, count: int) -> tuple[Any, Any]:
+    def __call__(
+        self, carry: Any, constants: Any, first: int, count: int, *, feed: Feed | None = None
+    ) -> tuple[Any, Any]:
         """Runs steps `first .. first + count - 1`, at least one of them.
+
+        Args:
+          carry: what the steps hand on.
+          constants: what every step reads.
+          first: index of the first step.
+          count: steps to run.
+          feed: makes what step i alone reads; its `constants` are then `(constants, feed(i))`. The
+            next step's is made in a thread while the device works. Implies "loop".
 
         Returns:
           The new carry (on the device) and the metrics as NumPy arrays with a leading axis of
           the steps done: `count`, or fewer when a signal asked for the end meanwhile ("loop").
         """
-        if self.strategy == "scan":
+        if self.strategy == "scan" and feed is None:
             carry, metrics = self._many(carry, constants, jnp.int32(first), count=count)
             return carry, jax.device_get(metrics)
         rows: list[Any] = []
-        for index in range(first, first + count):
+        for index, inputs in _with_inputs(range(first, first + count), constants, feed):
             if len(rows) > _AHEAD:  # without it hundreds of queued steps would outlast a signal
                 jax.block_until_ready(rows[-_AHEAD])
                 if interruption.requested():
                     break
-            carry, metrics = self._one(carry, constants, np.int32(index))
+            carry, metrics = self._one(carry, inputs, np.int32(index))
             rows.append(metrics)
         rows = jax.device_get(rows)
         return carry, jax.tree.map(lambda *row: np.stack(row), *rows)
+
+
+def _with_inputs(indices: range, constants: Any, feed: Feed | None) -> Iterator[tuple[int, Any]]:
+    """Each index with what its step reads; a feed works one step ahead."""
+    if feed is None:
+        yield from ((index, constants) for index in indices)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(feed, indices[0])
+        for index in indices:
+            current = coming.result()
+            if index + 1 in indices:
+                coming = thread.submit(feed, index + 1)
+            yield index, (constants, current)
 
 
 def _scan(step: Step, carry: Any, constants: Any, first: jax.Array, *, count: int) -> Any:

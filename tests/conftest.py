@@ -11,6 +11,7 @@ import pytest
 from csdm_jax import networks
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.device import DeviceData, to_device
+from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
 from csdm_jax.preprocessing import Normaliser
 
@@ -21,6 +22,7 @@ class Tiny:
 
     dataset: Dataset
     data: DeviceData
+    host: HostData
     network: networks.Network
     normaliser: Normaliser
 
@@ -43,9 +45,11 @@ def tiny() -> Tiny:
         std=(0.25, 0.25, 0.25),
     )
     longtail = build_longtail(labels, 3, imbalance_factor=5.0, rule="seeded", seed=0)
+    host = HostData.create(dataset, longtail)
     return Tiny(
         dataset,
-        to_device(dataset, longtail),
+        to_device(host),
+        host,
         networks.create("convnet", num_classes=3, image_shape=(8, 8, 3), depth=2, width=8),
         Normaliser(dataset.mean, dataset.std),
     )

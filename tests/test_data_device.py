@@ -11,6 +11,7 @@ from scipy import stats
 
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.device import draw_class_batches, epoch_batches, to_device
+from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
 
 
@@ -26,11 +27,23 @@ def _numbered(per_class=48, classes=4):
 @pytest.fixture(scope="module")
 def stored():
     dataset = _numbered()
-    return to_device(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=8))
+    return to_device(
+        HostData.create(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=8))
+    )
+
+
+def _stored(dataset, imbalance_factor):
+    longtail = build_longtail(dataset.train_labels, 4, imbalance_factor=imbalance_factor)
+    return to_device(HostData.create(dataset, longtail))
+
+
+def _batch(data, key, per_class):
+    drawn = draw_class_batches(data.counts, key, per_class)
+    return data.images[drawn.rows], drawn.ids
 
 
 def _drawn(data, seed, per_class):
-    images, labels = draw_class_batches(data, jax.random.key(seed), per_class)
+    images, labels = _batch(data, jax.random.key(seed), per_class)
     return np.asarray(images)[:, 0, :, 0], np.asarray(labels)
 
 
@@ -70,7 +83,9 @@ def test_draw_is_a_pure_function_of_the_key(stored):
 
 def test_classes_draw_independently():
     dataset = _numbered()
-    data = to_device(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=1))
+    data = to_device(
+        HostData.create(dataset, build_longtail(dataset.train_labels, 4, imbalance_factor=1))
+    )
     stored = np.asarray(data.images)[:, 0, 1, 0].reshape(4, 48)
     pixels, labels = _drawn(data, 0, 8)
     # Positions in the store, so that its own order, another one per class, cannot hide a shared
@@ -81,7 +96,7 @@ def test_classes_draw_independently():
 
 def test_draw_is_uniform_over_each_class(stored):
     keys = jax.random.split(jax.random.key(0), 4000)
-    images, labels = jax.vmap(lambda key: draw_class_batches(stored, key, 5))(keys)
+    images, labels = jax.vmap(lambda key: _batch(stored, key, 5))(keys)
     images, labels = np.asarray(images)[..., 0, 1, 0], np.asarray(labels)
     for c, count in enumerate(stored.counts):
         _, seen = np.unique(images[labels == c], return_counts=True)
@@ -93,27 +108,56 @@ def test_draw_is_uniform_over_each_class(stored):
 
 
 def test_jit_equals_eager_and_compiles_once_for_all_keys(stored):
-    jitted = jax.jit(draw_class_batches, static_argnums=2)
+    jitted = jax.jit(_batch, static_argnums=2)
     for seed in range(3):
         key = jax.random.key(seed)
-        for a, b in zip(jitted(stored, key, 9), draw_class_batches(stored, key, 9), strict=True):
+        for a, b in zip(jitted(stored, key, 9), _batch(stored, key, 9), strict=True):
             assert np.array_equal(a, b)
     assert jitted._cache_size() == 1
 
 
 def test_draw_of_no_image_is_refused(stored):
     with pytest.raises(ValueError, match=r"per_class must be at least 1, got 0"):
-        draw_class_batches(stored, jax.random.key(0), 0)
+        draw_class_batches(stored.counts, jax.random.key(0), 0)
+
+
+def test_some_classes_are_drawn_and_small_ones_padded(stored):
+    seen = set()
+    for seed in range(30):
+        drawn = draw_class_batches(stored.counts, jax.random.key(seed), 10, 3)
+        classes = np.asarray(drawn.classes)
+        assert len(set(classes)) == 3 and (np.diff(classes) > 0).all()
+        seen |= set(classes.tolist())
+        assert drawn.sizes == (10, 10, 10) and len(drawn.rows) == 30
+        present = np.asarray(drawn.weights).reshape(3, 10).sum(1)
+        np.testing.assert_array_equal(present, np.minimum(np.array(stored.counts)[classes], 10))
+        labels = stored.labels[np.asarray(drawn.rows)]
+        np.testing.assert_array_equal(labels, np.repeat(classes, 10))
+        np.testing.assert_array_equal(labels, drawn.ids)
+        rows = np.asarray(drawn.rows)[np.asarray(drawn.weights) > 0]
+        assert len(set(rows.tolist())) == len(rows)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_all_classes_in_number_are_all_classes(stored):
+    for count in (0, 4):
+        drawn = draw_class_batches(stored.counts, jax.random.key(0), 10, count)
+        assert drawn.weights is None and drawn.sizes == (10, 10, 10, 6)
+
+
+def test_more_classes_than_there_are_are_refused(stored):
+    with pytest.raises(ValueError, match=r"classes_per_step must lie in 0..4, got 5"):
+        draw_class_batches(stored.counts, jax.random.key(0), 10, 5)
 
 
 def test_subset_of_other_labels_is_refused():
     dataset = _numbered()
     other = build_longtail(np.repeat(np.arange(4), 48), 4, imbalance_factor=2)
     with pytest.raises(ValueError, match=r"do not match the labels of numbered"):
-        to_device(dataset, other)
+        HostData.create(dataset, other)
     larger = build_longtail(np.tile(np.arange(4), 200), 4, imbalance_factor=2)
     with pytest.raises(ValueError, match=r"do not match the labels of numbered"):
-        to_device(dataset, larger)
+        HostData.create(dataset, larger)
 
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (8, 4), (3, 7), (1, 1)])

@@ -24,6 +24,7 @@ def method(tiny):
     stacked = (jax.tree.map(lambda *leaf: np.stack(leaf), *half) for half in halves)
     context = base.Context(
         tiny.data,
+        tiny.host,
         tiny.network,
         extractors.Pool(*stacked),
         tiny.normaliser,
@@ -63,8 +64,8 @@ def cut_after(loop, steps, monkeypatch):
     """Ends the loop in the middle of a chunk, after a number of steps in all."""
     whole, left = loop._stepper, [steps]
 
-    def broken(state, constants, first, count):
-        result = whole(state, constants, first, min(count, left[0]))
+    def broken(state, constants, first, count, feed):
+        result = whole(state, constants, first, min(count, left[0]), feed=feed)
         if count >= left[0]:
             raise PowerCutError
         left[0] -= count

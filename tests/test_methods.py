@@ -19,9 +19,8 @@ def context(tiny):
     nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
     halves = (nets[:2], nets[2:])
     pool = extractors.Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
-    return base.Context(
-        tiny.data, tiny.network, pool, tiny.normaliser, parameterisations.create("mosaic", 2)
-    )
+    form = parameterisations.create("mosaic", 2)
+    return base.Context(tiny.data, tiny.host, tiny.network, pool, tiny.normaliser, form)
 
 
 @pytest.fixture
@@ -48,7 +47,8 @@ def one_step_loss(name, config, context):
     method = methods.create(name, config, context)
     state = method.init(jax.random.key(5))
     draw_key, batch_key, _, distance_key = jax.random.split(jax.random.fold_in(state.key, 0), 4)
-    real, real_ids = draw_class_batches(context.data, batch_key, config.distill.batch)
+    drawn = draw_class_batches(context.data.counts, batch_key, config.distill.batch)
+    real, real_ids = context.data.images[drawn.rows], drawn.ids
     synthetic = context.parameterisation.decode(state.images)
     sides = [
         features_by_hand(context, context.normaliser(images), draw_key)

@@ -4,86 +4,140 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax.data.dataset import Dataset
-from csdm_jax.data.longtail import LongTail
+from csdm_jax.data.host import HostData
+from csdm_jax.sharding import ONE_DEVICE, Devices
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["images", "labels"], meta_fields=["counts"]
-)
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["images"], meta_fields=["counts"])
 @dataclasses.dataclass(frozen=True)
 class DeviceData:
     """A class-major training set, stored as uint8 to save device memory.
 
     Args:
-      images: `[N, H, W, ch]` uint8, all of class 0 first, then class 1, ...
-      labels: `[N]` int32, ascending.
+      images: `[N, H, W, ch]` uint8, all of class 0 first, then class 1, ...; rows beyond the sum of
+        the counts are padding.
       counts: images per class; static, so that batch shapes are known when compiling.
     """
 
     images: jax.Array
-    labels: jax.Array
     counts: tuple[int, ...]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """`[N]` int32, ascending."""
+        return np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
 
-def to_device(dataset: Dataset, longtail: LongTail) -> DeviceData:
-    """Puts the long-tailed training images on the default device.
 
-    Raises:
-      ValueError: when the subset was built for other labels.
+def to_device(host: HostData, devices: Devices = ONE_DEVICE) -> DeviceData:
+    """Puts the training images on the devices: split by rows where there are several."""
+    return DeviceData(devices.place_rows(host.take, len(host)), host.counts)
+
+
+SHARE = 0.5
+"""Share of a device's memory that images may take; the rest is for the step."""
+
+
+def fits(host: HostData, devices: Devices = ONE_DEVICE) -> bool:
+    """Whether the training images leave room enough on the devices (or, on a CPU, in memory)."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host.nbytes / devices.count <= SHARE * statistics.get("bytes_limit", here)
+
+
+class ClassBatches(NamedTuple):
+    """Which images of which classes a step sees, class by class.
+
+    Attributes:
+      rows: int32 `[M]`, rows of the class-major set.
+      classes: int32 `[k]`, the classes, in the order of the batch.
+      sizes: rows of each class in the batch; static, they add up to M.
+      weights: `[M]` float32, 0 for a row that only pads a small class; None without padding.
     """
-    indices = longtail.indices
-    expected = np.repeat(np.arange(len(longtail.counts)), longtail.counts)
-    fits = len(indices) == len(expected) and indices.max() < len(dataset.train_labels)
-    if not fits or not np.array_equal(dataset.train_labels[indices], expected):
-        raise ValueError(
-            f"the long-tailed indices (counts {longtail.counts}) do not match the labels of "
-            f"{dataset.name}: build them with build_longtail(dataset.train_labels, ...)"
-        )
-    return DeviceData(
-        jnp.asarray(dataset.train_images[indices]),
-        jnp.asarray(expected, jnp.int32),
-        longtail.counts,
-    )
+
+    rows: jax.Array
+    classes: jax.Array
+    sizes: tuple[int, ...]
+    weights: jax.Array | None
+
+    @property
+    def ids(self) -> jax.Array:
+        """Class of each row, int32 `[M]`."""
+        return jnp.repeat(self.classes, np.array(self.sizes), total_repeat_length=len(self.rows))
 
 
 def draw_class_batches(
-    data: DeviceData, key: jax.Array, per_class: int
-) -> tuple[jax.Array, jax.Array]:
-    """Distinct images of every class, drawn uniformly without replacement.
+    counts: tuple[int, ...], key: jax.Array, per_class: int, classes_per_step: int = 0
+) -> ClassBatches:
+    """Distinct images of every class, or of some classes, drawn uniformly without replacement.
 
-    Class `c` gives `m_c = min(n_c, per_class)` images; a small class is taken whole.
+    A class gives `min(n_c, per_class)` images; a small class is taken whole. With all classes the
+    batch has no padding. A subset of classes differs from step to step, so there every class has
+    the rows of the largest, and small classes are padded.
 
     Args:
-      data: the training set.
+      counts: images per class (static).
       key: PRNG key; the draw is a pure function of it.
       per_class: largest number of images per class, at least 1 (static).
-
-    Returns:
-      images `[M, H, W, ch]` uint8 and labels `[M]` int32, `M = sum_c m_c`, class by class.
+      classes_per_step: classes in the batch, drawn too; 0 for all (static).
 
     Raises:
-      ValueError: for `per_class` below 1.
+      ValueError: for `per_class` below 1, or more classes than there are.
     """
     if per_class < 1:
         raise ValueError(
             f"per_class must be at least 1, got {per_class}: ask for one image or more"
         )
-    counts = np.asarray(data.counts)
+    if not 0 <= classes_per_step <= len(counts):
+        raise ValueError(
+            f"classes_per_step must lie in 0..{len(counts)}, got {classes_per_step}: there are "
+            f"{len(counts)} classes; 0 takes all of them"
+        )
+    if classes_per_step in (0, len(counts)):
+        return _from_all_classes(np.asarray(counts), key, per_class)
+    return _from_some_classes(np.asarray(counts), key, per_class, classes_per_step)
+
+
+def _from_all_classes(counts: np.ndarray, key: jax.Array, per_class: int) -> ClassBatches:
     sizes = np.minimum(counts, per_class)
     scores = jax.random.uniform(key, (len(counts), counts.max()))
-    in_class = np.arange(counts.max()) < counts[:, None]
-    # The largest of iid scores are a uniform draw; -1 puts what lies beyond a class last.
-    _, order = jax.lax.top_k(jnp.where(in_class, scores, -1.0), int(sizes.max()))
-    rows, columns = np.nonzero(np.arange(sizes.max()) < sizes[:, None])
+    order = _largest(scores, counts[:, None], int(sizes.max()))
+    members, columns = np.nonzero(np.arange(sizes.max()) < sizes[:, None])
     starts = np.cumsum(counts) - counts
-    drawn = order[rows, columns] + jnp.asarray(starts[rows], order.dtype)
-    return data.images[drawn], jnp.asarray(rows, jnp.int32)
+    rows = order[members, columns] + jnp.asarray(starts[members], order.dtype)
+    classes = jnp.arange(len(counts), dtype=jnp.int32)
+    return ClassBatches(rows, classes, tuple(sizes.tolist()), None)
+
+
+def _from_some_classes(
+    counts: np.ndarray, key: jax.Array, per_class: int, classes_per_step: int
+) -> ClassBatches:
+    class_key, row_key = jax.random.split(key)
+    drawn = jax.random.choice(class_key, len(counts), (classes_per_step,), replace=False)
+    classes = jnp.sort(drawn).astype(jnp.int32)
+    own = jnp.asarray(counts)[classes][:, None]
+    size = int(min(counts.max(), per_class))
+    order = _largest(jax.random.uniform(row_key, (classes_per_step, counts.max())), own, size)
+    starts = jnp.asarray(np.cumsum(counts) - counts)[classes][:, None]
+    present = jnp.arange(size) < own
+    rows = starts + jnp.where(present, order, 0)
+    sizes = (size,) * classes_per_step
+    return ClassBatches(
+        rows.ravel().astype(jnp.int32), classes, sizes, present.ravel().astype(jnp.float32)
+    )
+
+
+def _largest(scores: jax.Array, counts: jax.Array | np.ndarray, size: int) -> jax.Array:
+    """Positions of the largest scores within each class, `[k, size]`, absent ones last."""
+    # The largest of iid scores are a uniform draw; -1 puts what lies beyond a class last.
+    in_class = np.arange(scores.shape[1]) < counts
+    return jax.lax.top_k(jnp.where(in_class, scores, -1.0), size)[1]
 
 
 def epoch_batches(key: jax.Array, size: int, batch: int) -> tuple[jax.Array, jax.Array]:

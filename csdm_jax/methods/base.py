@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax.data.device import DeviceData
+from csdm_jax.data.host import HostData
 from csdm_jax.extractors import Pool
 from csdm_jax.networks import Network
 from csdm_jax.parameterisations import Parameterisation
 from csdm_jax.preprocessing import Normaliser
+from csdm_jax.sharding import ONE_DEVICE, Devices
+from csdm_jax.stepping import Feed
 
 State = Any
 Metrics = dict[str, jax.Array]
@@ -24,18 +27,22 @@ class Context:
     """What a method may use. The test set is not among it.
 
     Attributes:
-      data: the long-tailed training set on the device.
+      data: the long-tailed training set on the devices, or on the host when it is too large.
+      host: the same on the host.
       network: architecture of the extractors.
       pool: the extractors; None for a method that needs none.
       normaliser: pixels to network input.
       parameterisation: how synthetic images are stored.
+      devices: where steps run.
     """
 
-    data: DeviceData
+    data: DeviceData | HostData
+    host: HostData
     network: Network
     pool: Pool | None
     normaliser: Normaliser
     parameterisation: Parameterisation
+    devices: Devices = ONE_DEVICE
 
     @property
     def num_classes(self) -> int:
@@ -58,6 +65,10 @@ class Method(Protocol):
 
     def step(self, state: State, constants: Any, index: jax.Array) -> tuple[State, Metrics]:
         """One step; pure, compiled by the loop. Randomness is a function of `index`."""
+        ...
+
+    def feed(self, state: State) -> Feed | None:
+        """What reads the inputs of single steps, if there are any beside `constants`."""
         ...
 
     def stored(self, state: State) -> jax.Array:
@@ -99,9 +110,9 @@ def initial_images(context: Context, ipc: int, key: jax.Array) -> jax.Array:
     Returns:
       `[C * ipc, H, W, ch]` float32 in [0, 1], class-major.
     """
-    data = context.data
-    rows = initial_rows(data.counts, ipc * context.parameterisation.tiles, key)
-    real = jnp.asarray(data.images[rows], jnp.float32) / 255.0
+    host = context.host
+    rows = initial_rows(host.counts, ipc * context.parameterisation.tiles, key)
+    real = jnp.asarray(host.take(rows), jnp.float32) / 255.0
     return jnp.clip(context.parameterisation.encode(real), 0.0, 1.0)
 
 

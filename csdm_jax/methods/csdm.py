@@ -49,8 +49,9 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
         return csdm_jax.sdd_parts(
             real.values,
             synthetic.values,
-            frequencies,
-            alpha=alphas,
+            context.devices.split_evenly(frequencies),
+            alpha=alphas[real.classes],
+            real_weights=real.weights,
             real_sizes=real.sizes,
             synthetic_sizes=synthetic.sizes,
         )

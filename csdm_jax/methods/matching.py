@@ -19,29 +19,39 @@ import numpy as np
 import optax
 
 from csdm_jax import augment, health, unit_features
-from csdm_jax.data.device import draw_class_batches
+from csdm_jax.data.device import ClassBatches, draw_class_batches
+from csdm_jax.data.host import HostData
 from csdm_jax.extractors import draw
 from csdm_jax.methods.base import Context, initial_images
 from csdm_jax.optimisers import optimiser
+from csdm_jax.stepping import Feed
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Unit features of one side, one class after the other, without padding.
+    """Unit features of one side, one class after the other.
 
     Attributes:
       values: `[N, d]` float32.
       sizes: rows of each class, in order; they add up to N.
+      classes: int32 `[k]`, which classes these are.
+      weights: `[N]` float32, 0 for a row that is not there; None when all are.
     """
 
     values: jax.Array
     sizes: tuple[int, ...]
+    classes: jax.Array
+    weights: jax.Array | None = None
 
     def class_means(self) -> jax.Array:
-        """`[C, d]`, the mean feature of each class."""
-        classes = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        total = jax.ops.segment_sum(self.values, classes, len(self.sizes), indices_are_sorted=True)
-        return total / jnp.array(self.sizes, total.dtype)[:, None]
+        """`[k, d]`, the mean feature of each class."""
+        weights = jnp.ones(len(self.values)) if self.weights is None else self.weights
+        members = np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+        def total(rows: jax.Array) -> jax.Array:
+            return jax.ops.segment_sum(rows, members, len(self.sizes), indices_are_sorted=True)
+
+        return total(weights[:, None] * self.values) / total(weights)[:, None]
 
 
 Distance = Callable[[Features, Features, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -92,11 +102,11 @@ class Matching:
             patience=distill.plateau_patience,
             accumulation_size=distill.plateau_window,
         )
-        self._real_sizes = tuple(min(count, distill.batch) for count in context.data.counts)
-        per_class = distill.ipc * context.parameterisation.tiles
-        self._synthetic_sizes = (per_class,) * context.num_classes
-        self._synthetic_ids = jnp.repeat(jnp.arange(context.num_classes), per_class)
-        self.constants = (context.data, context.pool)
+        self._devices = context.devices
+        self._tiles = context.parameterisation.tiles
+        self._streamed = context.data if isinstance(context.data, HostData) else None
+        data = None if self._streamed else context.data
+        self.constants = (data, self._devices.copy(context.pool))
 
     def init(self, key: jax.Array) -> State:
         """Synthetic images from real ones, and fresh optimiser states."""
@@ -108,15 +118,41 @@ class Matching:
         """The synthetic images, not decoded."""
         return state.images
 
+    def feed(self, state: State) -> Feed | None:
+        """For images that stay on the host: what reads a step's batch; None when they do not."""
+        if self._streamed is None:
+            return None
+        host, key_data = self._streamed, jnp.array(jax.random.key_data(state.key), copy=True)
+        rows_of = jax.jit(lambda index: self._draw(jax.random.wrap_key_data(key_data), index)[0])
+
+        def batch(index: int) -> jax.Array:
+            return jnp.asarray(host.take(np.asarray(rows_of(np.int32(index)))))
+
+        return batch
+
+    def _draw(self, key: jax.Array, index: jax.Array) -> ClassBatches:
+        """Which images and classes step `index` sees."""
+        batch_key = jax.random.split(jax.random.fold_in(key, index), 4)[1]
+        config = self._config
+        counts = self._context.data.counts
+        return draw_class_batches(counts, batch_key, config.batch, config.classes_per_step)
+
     def step(self, state: State, constants: Any, index: jax.Array) -> tuple[State, dict]:
-        """One update of all synthetic images."""
-        gradient_of = jax.value_and_grad(self._loss, has_aux=True)
+        """One update of all synthetic images, or of those of the classes that are drawn."""
+        constants, pixels = constants if self._streamed else (constants, None)
+        data, pool = constants
+        drawn = self._draw(state.key, index)
+        pixels = data.images[drawn.rows] if pixels is None else pixels
         key = jax.random.fold_in(state.key, index)
-        (loss, metrics), gradient = gradient_of(state.images, constants, key)
+        gradient_of = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, metrics), gradient = gradient_of(state.images, pool, drawn, pixels, key)
         finite_inputs = {"pixels": health.finite(state.images)} | metrics.pop("finite")
         updates, optimiser_state = self._optimiser.update(gradient, state.optimiser, state.images)
         updates, plateau = self._plateau.update(updates, state.plateau, value=loss)
         images = jnp.clip(optax.apply_updates(state.images, updates), 0.0, 1.0)
+        images, optimiser_state = self._of_classes(
+            drawn.classes, (images, optimiser_state), (state.images, state.optimiser)
+        )
         metrics |= {
             "loss": loss,
             "gradient_norm": optax.tree.norm(gradient),
@@ -125,40 +161,80 @@ class Matching:
             | {"loss": health.finite(loss), "gradient": health.finite(gradient)}
             | {"updated pixels": health.finite(images)},
         }
-        return State(images, optimiser_state, plateau, state.key), metrics
+        copies = self._devices.copy_inside
+        optimiser_state, plateau = copies((optimiser_state, plateau))
+        return State(copies(images), optimiser_state, plateau, state.key), copies(metrics)
 
-    def _loss(self, stored: jax.Array, constants: Any, key: jax.Array) -> tuple[jax.Array, dict]:
-        data, pool = constants
-        draw_key, batch_key, augment_key, distance_key = jax.random.split(key, 4)
+    def _of_classes(self, classes: jax.Array, after: Any, before: Any) -> Any:
+        """The arrays after an update for some classes, those from before for the others."""
+        if not self._some_classes:
+            return after
+        count = self._context.num_classes
+        chosen = jnp.zeros(count, bool).at[classes].set(True)
+        rows = jnp.repeat(chosen, self._config.ipc, total_repeat_length=count * self._config.ipc)
+
+        def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+            if new.ndim != 4:
+                return new  # the optimiser's step count
+            return jnp.where(rows[:, None, None, None], new, old)
+
+        return jax.tree.map(pick, after, before)
+
+    @property
+    def _some_classes(self) -> bool:
+        return self._config.classes_per_step not in (0, self._context.num_classes)
+
+    def _decoded(self, stored: jax.Array, classes: jax.Array) -> jax.Array:
+        """The synthetic images of some classes as the network sees them, in [0, 1]."""
+        if self._some_classes:
+            shape = (self._context.num_classes, self._config.ipc, *stored.shape[1:])
+            by_class = stored.reshape(shape)
+            stored = by_class[classes].reshape(-1, *stored.shape[1:])
+        return self._context.parameterisation.decode(stored)
+
+    def _apply(self, params: Any, images: jax.Array, output: int, count: int) -> jax.Array:
+        """Logits (output 0) or features (1) of the first `count` images, each device's its own."""
+
+        def own_rows(params: Any, rows: jax.Array) -> jax.Array:
+            limit = self._config.forward_batch
+            return self._context.network.apply_in_tiles(params, rows, limit)[output]
+
+        rows = self._devices.on_rows(own_rows)(params, images)
+        return self._devices.whole_rows(rows, count)
+
+    def _loss(
+        self, stored: jax.Array, pool: Any, drawn: ClassBatches, pixels: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
         blended, trained = draw(pool, draw_key)
-        normalise, network = self._context.normaliser, self._context.network
-        pixels, real_ids = draw_class_batches(data, batch_key, self._config.batch)
+        normalise, classes = self._context.normaliser, drawn.classes
+        sizes = (self._config.ipc * self._tiles,) * len(classes)
+        ids = jnp.repeat(classes, sizes[0], total_repeat_length=sum(sizes))
+        split = self._devices.split_rows
         real, synthetic = augment.siamese(
             self._augmentation,
             augment_key,
             self._context.num_classes,
-            (normalise(pixels), real_ids),
-            (normalise(self._context.parameterisation.decode(stored)), self._synthetic_ids),
+            split((normalise(pixels), drawn.ids)),
+            split((normalise(self._decoded(stored, classes)), ids)),
         )
-        limit = self._config.forward_batch
-        real_features = jax.lax.stop_gradient(network.apply_in_tiles(blended, real, limit)[1])
-        synthetic_features = network.apply_in_tiles(blended, synthetic, limit)[1]
+        real_features = self._apply(blended, real, 1, len(drawn.rows))
+        real_features = unit_features(jax.lax.stop_gradient(real_features))
+        synthetic_features = unit_features(self._apply(blended, synthetic, 1, len(ids)))
         distance, parts = self._distance(
-            Features(unit_features(real_features), self._real_sizes),
-            Features(unit_features(synthetic_features), self._synthetic_sizes),
+            Features(real_features, drawn.sizes, classes, drawn.weights),
+            Features(synthetic_features, sizes, classes),
             distance_key,
         )
-        logits = network.apply_in_tiles(trained, synthetic, limit)[0]
-        calibration = jnp.mean(
-            optax.softmax_cross_entropy_with_integer_labels(logits, self._synthetic_ids)
-        )
+        logits = self._apply(trained, synthetic, 0, len(ids))
+        calibration = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, ids))
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
         finite = {
             "extractor weights": health.finite((blended, trained)),
             "real batch": health.finite(real),
         }
-        return loss, {
-            **parts,
+        which = {"classes": classes} if self._some_classes else {}
+        return loss, parts | which | {
             "matching": distance,
             "calibration": calibration,
             "finite": finite,

@@ -26,7 +26,8 @@ def create(config: Any, context: Context) -> Matching:
         loss = cfd_loss(
             real.values,
             synthetic.values,
-            frequencies,
+            context.devices.split_evenly(frequencies),
+            real_weights=real.weights,
             real_sizes=real.sizes,
             synthetic_sizes=synthetic.sizes,
         )

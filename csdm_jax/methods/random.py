@@ -29,6 +29,9 @@ class Random:
         del constants, index
         return state, {}
 
+    def feed(self, state: jax.Array) -> None:
+        """Nothing is read."""
+
     def stored(self, state: jax.Array) -> jax.Array:
         """The images themselves."""
         return state
