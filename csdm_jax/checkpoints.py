@@ -160,7 +160,7 @@ def _write_state(path: Path, state: Any) -> None:
     import orbax.checkpoint as ocp
 
     plain = jax.tree.map(_without_key, state)
-    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _quiet(), _checkpointer(ocp) as checkpointer:
         try:
             checkpointer.save(path, args=ocp.args.StandardSave(plain))
         except Exception as error:  # a full disk comes as an error of the storage library's own
@@ -173,9 +173,20 @@ def _read_state(path: Path, like: Any) -> Any:
     plain = jax.tree.map(
         lambda leaf: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf, like
     )
-    with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _quiet(), _checkpointer(ocp) as checkpointer:
         restored = checkpointer.restore(path, args=ocp.args.StandardRestore(plain))
     return jax.tree.map(_on_device, like, restored)
+
+
+def _checkpointer(ocp: Any) -> Any:
+    """Orbax for this process alone: it would wait for the other processes of a cluster."""
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix="first",
+    )
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _is_key(leaf: Any) -> bool:

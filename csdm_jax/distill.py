@@ -17,11 +17,12 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax import files, health
+from csdm_jax import cluster, files, health
 from csdm_jax.checkpoints import METRICS, Checkpoints
 from csdm_jax.interruption import Interrupted, requested
 from csdm_jax.methods.base import Method, State
 from csdm_jax.progress import Progress
+from csdm_jax.sharding import ONE_DEVICE, Devices
 from csdm_jax.stepping import Stepper
 
 MAX_ROLLBACKS = 3
@@ -82,10 +83,12 @@ class Loop:
 
     Args:
       method: what to run.
+      devices: where its steps run.
     """
 
-    def __init__(self, method: Method):
+    def __init__(self, method: Method, devices: Devices = ONE_DEVICE):
         self.method = method
+        self.devices = devices
         self._stepper = Stepper(method.step)
 
     def run(
@@ -118,7 +121,7 @@ class _Run:
     """One call of `Loop.run`."""
 
     def __init__(self, loop, key, rhythm, folder, identity, label):
-        self.method, self.stepper = loop.method, loop._stepper
+        self.method, self.stepper, self.devices = loop.method, loop._stepper, loop.devices
         self.key, self.rhythm, self.label = key, rhythm, label
         self.metrics_file = folder / METRICS
         self.checkpoints = Checkpoints(
@@ -132,9 +135,20 @@ class _Run:
 
     def restore(self) -> None:
         """Takes up the newest valid checkpoint, or the beginning."""
+        self.position = _Position(self.method.init(self.key))
+        cluster.wait(f"the start of {self.label}")
+        if cluster.is_first():
+            self._restore_first()
+        at = self.position
+        numbers = np.array([at.step, at.rollbacks])
+        (at.step, at.rollbacks), at.state = (
+            cluster.broadcast(numbers).tolist(),
+            self.devices.copy(cluster.broadcast(at.state)),
+        )
+
+    def _restore_first(self) -> None:
         found = self.checkpoints.latest(self._like)
         if found is None:
-            self.position = _Position(self.method.init(self.key))
             files.write_bytes(self.metrics_file, b"")
             return
         if found.step > self.method.steps:
@@ -184,16 +198,20 @@ class _Run:
         return metrics
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
+        if not cluster.is_first():
+            return
         with self.metrics_file.open("a") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
 
     def _save_when_due(self) -> None:
         at, last = self.position, self.position.step == self.method.steps
-        if at.step % self.rhythm.checkpoint_every == 0 or last or requested():
+        asked = cluster.anyone(requested())
+        due = at.step % self.rhythm.checkpoint_every == 0 or last or asked
+        if due and cluster.is_first():
             self.checkpoints.save(
                 at.step, at.state, facts=at.facts(), metrics=self.metrics_file.read_bytes()
             )
-        if requested():
+        if asked:
             raise Interrupted(
                 f"{self.label}: stopped by a signal after step {at.step}, which is saved; the same "
                 "command goes on from there"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from csdm_jax import config as configuration
 from csdm_jax import (
+    cluster,
     data,
     evaluate,
     extractors,
@@ -23,6 +23,7 @@ from csdm_jax import (
     networks,
     parameterisations,
 )
+from csdm_jax import config as configuration
 from csdm_jax.augment import Augmentation
 from csdm_jax.data.device import DeviceData, fits, to_device
 from csdm_jax.data.host import HostData
@@ -155,7 +156,12 @@ class Experiment:
 
     @functools.cached_property
     def pool(self) -> extractors.Pool:
-        """The extractors: loaded, or trained where they are missing."""
+        """The extractors: loaded, or trained where they are missing, by the first process."""
+        pool = self._own_pool()
+        cluster.wait("the extractors")
+        return cluster.broadcast(pool)
+
+    def _own_pool(self) -> extractors.Pool:
         settings = self.config.extractors
         described = settings.to_dict() | {
             "network": self.config.network.to_dict(),
@@ -165,6 +171,8 @@ class Experiment:
         }
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
+        if not cluster.is_first():
+            return extractors.like(self.network, settings.count)
         return extractors.ensure_pool(
             Path(settings.pool_dir or self.workdir / "extractors"),
             described,
@@ -194,7 +202,7 @@ class Experiment:
             parameterisation=self.form,
             devices=self.devices,
         )
-        return Loop(methods.create(method, self.config, context))
+        return Loop(methods.create(method, self.config, context), self.devices)
 
     @property
     def runs(self) -> list[tuple[str, int]]:

@@ -46,6 +46,13 @@ class Pool(NamedTuple):
         return len(jax.tree.leaves(self.trained)[0])
 
 
+def like(network: Network, count: int) -> Pool:
+    """A pool of zeros in the shape of one with `count` networks."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
+    return Pool(zeros, zeros)
+
+
 def draw(pool: Pool, key: jax.Array) -> tuple[Params, Params]:
     """One network of the pool.
 

@@ -10,8 +10,8 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from csdm_jax import cluster, interruption, stages
 from csdm_jax import config as configuration
-from csdm_jax import interruption, stages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -35,6 +35,12 @@ _DATA_DIR = flags.DEFINE_string(
     None,
     "Data set's location (TFDS directory, folder, zip or npz): config.data.data_dir.",
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Run together with the other processes of a cluster: see launch/."
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process.")
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes in all.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -59,6 +65,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments without a flag: {' '.join(argv[1:])}")
     try:
+        if _DISTRIBUTED.value:
+            cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         config = _CONFIG.value.copy_and_resolve_references()
         if _DATA_DIR.value is not None:
             config.data.data_dir = _DATA_DIR.value

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax import cluster, distilled, evaluate, files, interruption, lock, methods, report
 from csdm_jax import config as configuration
-from csdm_jax import distilled, evaluate, files, interruption, lock, methods, report
 from csdm_jax.distill import METRICS, Finished, Rhythm
 from csdm_jax.experiment import Experiment
 from csdm_jax.seeds import root_key
@@ -47,9 +47,24 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
     """
     experiment = Experiment(config, workdir)
     logging.info("%s", report.describe_data(experiment.dataset.name, experiment.longtail))
+    if not cluster.is_first():
+        _follow(experiment, stage)
+        return experiment, []
     with lock.held(experiment.workdir):
         _claim(experiment)
-        return experiment, _run_stages(experiment, stage)
+        rows = _run_stages(experiment, stage)
+    cluster.wait("the end")
+    return experiment, rows
+
+
+def _follow(experiment: Experiment, stage: str) -> None:
+    """The part of a process that is not the first: the pool it is told, and every step."""
+    if stage in ("all", "extractors"):
+        _ = experiment.pool
+    for method, seed in experiment.runs:
+        if stage in ("all", "distill") and not cluster.told(False):
+            distill(experiment, method, seed, identity={})
+    cluster.wait("the end")
 
 
 def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
@@ -117,27 +132,13 @@ def extractor_stage(experiment: Experiment) -> None:
 
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
     """Distils with one method and seed, and saves the set with its card."""
-    config = experiment.config
-    folder = experiment.folder(name, seed)
-    if _is_distilled(experiment, name, seed):
+    settings, folder = experiment.config.distill, experiment.folder(name, seed)
+    if cluster.told(_is_distilled(experiment, name, seed)):
         logging.info("%s seed %d: distilled before", name, seed)
         return
-    settings = config.distill
-    loop = experiment.loop(name)
-    finished = loop.run(
-        root_key("distillation", seed),
-        Rhythm(
-            log_every=settings.log_every,
-            checkpoint_every=settings.checkpoint_every,
-            keep_checkpoints=settings.keep_checkpoints,
-            on_nonfinite=settings.on_nonfinite,
-        ),
-        folder=folder,
-        identity=experiment.identity(name, seed),
-        label=f"{name} seed {seed}",
-    )
+    finished = distill(experiment, name, seed, identity=experiment.identity(name, seed))
     result = distilled.DistilledSet(
-        images=np.asarray(loop.method.stored(finished.state)),
+        images=np.asarray(experiment.loop(name).method.stored(finished.state)),
         labels=methods.base.stored_labels(experiment.dataset.num_classes, settings.ipc),
         parameterisation=settings.parameterisation,
         factor=settings.factor,
@@ -145,6 +146,23 @@ def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
     )
     distilled.save(folder, result, _card(experiment, name, seed, finished))
     _add_timing(folder, distillation=finished.seconds)
+
+
+def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str, Any]) -> Finished:
+    """All steps of one method and seed; every process takes part."""
+    settings = experiment.config.distill
+    return experiment.loop(name).run(
+        root_key("distillation", seed),
+        Rhythm(
+            log_every=settings.log_every,
+            checkpoint_every=settings.checkpoint_every,
+            keep_checkpoints=settings.keep_checkpoints,
+            on_nonfinite=settings.on_nonfinite,
+        ),
+        folder=experiment.folder(name, seed),
+        identity=identity,
+        label=f"{name} seed {seed}",
+    )
 
 
 def _is_distilled(experiment: Experiment, name: str, seed: int) -> bool:

@@ -73,7 +73,8 @@ class Stepper:
         for index, inputs in _with_inputs(range(first, first + count), constants, feed):
             if len(rows) > _AHEAD:  # without it hundreds of queued steps would outlast a signal
                 jax.block_until_ready(rows[-_AHEAD])
-                if interruption.requested():
+                # Several processes must stop at the same step: they agree after the call.
+                if interruption.requested() and jax.process_count() == 1:
                     break
             carry, metrics = self._one(carry, inputs, np.int32(index))
             rows.append(metrics)
