@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 
@@ -214,7 +215,8 @@ def test_dm_file_with_accuracies_as_numpy_numbers(tmp_path):
     torch = pytest.importorskip("torch")
     pair = [torch.from_numpy(_normalised()), torch.tensor([0, 0, 1, 1, 2, 2])]
     accuracies = {"ConvNet": [np.float64(61.5), np.mean([1.0, 2.0]), np.ones(2)]}
-    torch.save({"data": [pair, pair], "accs_all_exps": accuracies}, tmp_path / "res_DM.pt")
+    other = [pair[0] + 1, pair[1]]
+    torch.save({"data": [pair, other], "accs_all_exps": accuracies}, tmp_path / "res_DM.pt")
     result, card = read_set(tmp_path / "res_DM.pt", "dcbench", SAID)
     np.testing.assert_allclose(result.images, example().images, atol=1e-6)
     assert card["notes"] == ["first of the 2 repetitions in the file"]
@@ -270,16 +272,40 @@ def test_classes_of_a_folder_follow_the_names_that_are_said(tmp_path):
     np.testing.assert_allclose(result.images, expected, atol=1e-6)
 
 
+def test_a_class_without_images_keeps_its_folder_and_number(tmp_path):
+    lacking = dataclasses.replace(example(), labels=np.array([0, 0, 0, 2, 2, 2], np.int32))
+    distilled.save(tmp_path / "run", lacking, {"class_names": ["a", "b", "c"]})
+    export_set(tmp_path / "run", "png", tmp_path / "out")
+    (tmp_path / "out" / "card.json").unlink()
+    result, card = read_set(tmp_path / "out", "png")
+    assert result.labels.tolist() == [0, 0, 0, 2, 2, 2]
+    assert (result.num_classes, card["images_per_class"]) == (3, None)
+
+
+def test_rounding_does_not_leave_the_range(tmp_path):
+    """Black and white come back as 0 and 1 from any mean and std."""
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    pixels = np.float32(np.random.default_rng(0).integers(0, 2, (6, 8, 6, 3)))
+    normalised = ((pixels - np.float32(mean)) / np.float32(std)).astype(np.float32)
+    back = normalised * np.float32(std) + np.float32(mean)
+    assert back.min() < 0 or back.max() > 1  # without care it would
+    np.savez(tmp_path / "x.npz", images=normalised, labels=np.arange(6))
+    said = Facts(space="normalised", mean=mean, std=std, num_classes=6)
+    result, card = read_set(tmp_path / "x.npz", "npz", said)
+    assert (result.images.min(), result.images.max(), card["outside"]) == (0, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("names", "folders"),
     [
         (("a", "b"), ["a", "b"]),
         (("b", "a"), ["0_b", "1_a"]),
         (("..", "x/y"), ["0_..", "1_x_y"]),
+        ((".a", "b"), ["0_.a", "1_b"]),
         (("a", "a"), ["0_a", "1_a"]),
         ((*"0123456789", "10"), [f"{n:02d}_{n}" for n in range(11)]),
     ],
-    ids=["sorted", "unsorted", "unsafe", "equal", "numbers"],
+    ids=["sorted", "unsorted", "unsafe", "hidden", "equal", "numbers"],
 )
 def test_class_folders_sort_in_label_order(names, folders):
     assert folder_names(names) == folders == sorted(folders)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from csdm_jax.export import export_set
-from csdm_jax.formats import base
+from csdm_jax.formats import base, tfds
 from csdm_jax.formats.facts import Facts
 from csdm_jax.import_set import facts_like, read_set, write_set
 from tests.formats_examples import CARD, MEAN, NAMES, STD, example, run_folder
@@ -251,6 +251,15 @@ def test_damaged_folders(tmp_path):
     shard = next((tmp_path / "tfds").glob("*array_record*"))
     shard.write_bytes(shard.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"cannot read .*array_record.* no record"):
+        read_set(tmp_path / "tfds", "tfds")
+
+
+@pytest.mark.parametrize("label", [-1, 2**40])
+def test_a_tfds_label_that_is_no_class(tmp_path, label):
+    export_set(run_folder(tmp_path / "run"), "tfds", tmp_path / "tfds")
+    record = tfds._record(np.zeros((8, 6, 3), np.uint8), label)
+    tfds._write_shard(tmp_path / "tfds" / tfds.SHARD, [record])
+    with pytest.raises(ValueError, match=f"label {label} is no class number"):
         read_set(tmp_path / "tfds", "tfds")
 
 

@@ -33,7 +33,7 @@ def save(path: Path, value: Any) -> None:
 
 def _tensors(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return import_torch().from_numpy(np.ascontiguousarray(value))
+        return import_torch().from_numpy(value)
     if isinstance(value, list):
         return [_tensors(one) for one in value]
     if isinstance(value, dict):
