@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from csdm_jax import distilled
+from csdm_jax import distilled, parameterisations
 from csdm_jax.export import export_set
 from csdm_jax.formats import FORMATS
 from csdm_jax.formats.facts import Facts
 from csdm_jax.formats.png import folder_names
 from csdm_jax.import_set import read_set, write_set
+from csdm_jax.parameterisations.pixels import Pixels
 from tests.formats_examples import MEAN, NAMES, STD, example, read_json, run_folder
 
 TORCH = ("ddranking", "ncfm", "dcbench", "mtt")
@@ -61,6 +62,47 @@ def test_mosaics_train_as_the_same_images_everywhere(tmp_path, name):
     expected, expected_targets = example(mosaic=True).training_data()
     np.testing.assert_allclose(images, expected, atol=_tolerance(name))
     np.testing.assert_array_equal(targets, expected_targets)
+
+
+def test_mosaics_stay_mosaics_in_our_own_file(tmp_path):
+    out, _ = _exported(tmp_path, "npz", mosaic=True)
+    result, _ = read_set(out, "npz")
+    assert (result.parameterisation, result.factor) == ("mosaic", 2)
+    np.testing.assert_array_equal(result.images, example().images)
+
+
+class Mirrored(Pixels):
+    """Stands for a parameterisation that others' code does not know."""
+
+    def decode(self, stored):
+        return stored[:, :, ::-1]
+
+
+def test_what_others_cannot_decode_is_decoded_for_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(parameterisations.PARAMETERISATIONS, "mirrored", lambda factor: Mirrored())
+    stored = dataclasses.replace(example(), parameterisation="mirrored")
+    distilled.save(tmp_path / "run", stored, {})
+    export_set(tmp_path / "run", "npz", tmp_path / "npz")
+    export_set(tmp_path / "run", "safetensors", tmp_path / "safetensors")
+    ours, _ = read_set(tmp_path / "npz", "npz")
+    theirs, _ = read_set(tmp_path / "safetensors", "safetensors")
+    assert (ours.parameterisation, theirs.parameterisation) == ("mirrored", "pixels")
+    np.testing.assert_array_equal(ours.images, example().images)
+    np.testing.assert_array_equal(theirs.images, example().images[:, :, ::-1])
+    pytest.importorskip("torch")
+    export_set(tmp_path / "run", "ncfm", tmp_path / "ncfm")
+    np.testing.assert_array_equal(read_set(tmp_path / "ncfm", "ncfm")[0].images, theirs.images)
+
+
+def test_white_mosaics_stay_within_the_range(tmp_path):
+    images = np.ones((1, 27, 27, 1), np.float32)
+    stored = distilled.DistilledSet(images, np.zeros(1, np.int32), "mosaic", 9, 1)
+    assert stored.training_data()[0].max() > 1  # rounding of the interpolation
+    distilled.save(tmp_path / "run", stored, {})
+    export_set(tmp_path / "run", "safetensors", tmp_path / "out")
+    assert read_set(tmp_path / "out", "safetensors")[1]["outside"] == 0
+    file = tmp_path / "out" / "distilled.safetensors"
+    assert importlib.import_module("safetensors.numpy").load_file(file)["images"].max() == 1
 
 
 def test_mosaics_are_kept_when_told(tmp_path):
@@ -252,6 +294,24 @@ def test_ncfm_file_holds_mosaics_unless_told(tmp_path):
     said = Facts(num_classes=3, factor=4)
     with pytest.raises(ValueError, match="8 x 6, the factor is 4"):
         read_set(tmp_path / "data_20000.pt", "ncfm", said)
+
+
+def test_an_export_is_class_major_and_drops_no_label(tmp_path):
+    mixed = dataclasses.replace(example(), labels=np.array([2, 0, 1, 2, 0, 1], np.int32))
+    distilled.save(tmp_path / "run", mixed, {})
+    export_set(tmp_path / "run", "safetensors", tmp_path / "out")
+    result, card = read_set(tmp_path / "out", "safetensors")
+    assert result.labels.tolist() == [0, 0, 1, 1, 2, 2] and card["notes"] == []
+    np.testing.assert_array_equal(result.images, example().images[[1, 4, 2, 5, 0, 3]])
+
+
+def test_an_import_does_not_claim_what_was_measured_with_other_pixels(tmp_path):
+    card = {"accuracies": {"convnet": []}, "seconds": {}, "method": "csdm"}
+    run = run_folder(tmp_path / "run", card=card)
+    assert "accuracies" in export_set(run, "png", tmp_path / "out")
+    _, imported = read_set(tmp_path / "out", "png")
+    assert imported["method"] == "csdm" and imported["imported_from"] == "png"
+    assert not {"accuracies", "seconds", "format_notes", "class_folders"} & set(imported)
 
 
 def test_images_are_put_in_class_major_order(tmp_path):
