@@ -28,6 +28,10 @@ PREPROCESSING = {
     "uint8": "(image / 255 - mean) / std",
     "normalised": "none: the images are (x - mean) / std already",
 }
+SOFT = {
+    "probabilities": "class probabilities, float32 [n, K]",
+    "logits": "logits, float32 [n, K]: their softmax is the class probabilities",
+}
 TEST_PREPROCESSING = "(uint8 / 255 - mean) / std"
 
 
@@ -98,7 +102,7 @@ def _form_fields(
 ) -> dict[str, Any]:
     """What the card says about the arrays in the folder."""
     space = form.space or "normalised"
-    soft = f"soft ({form.soft}, float32 [n, K])" if shown.soft else "hard (class index)"
+    soft = f"soft ({SOFT.get(form.soft or '')})"
     return {
         "format": format_name,
         "space": space,
@@ -110,7 +114,7 @@ def _form_fields(
         "parameterisation": shown.parameterisation,
         "factor": shown.factor,
         "num_classes": shown.num_classes,
-        "label_kind": soft,
+        "label_kind": soft if shown.soft else "hard (class index)",
         "preprocessing": PREPROCESSING[space],
         "test_preprocessing": TEST_PREPROCESSING,
         "format_notes": list(form.notes),

@@ -328,6 +328,16 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, name):
     assert not mark.exists()
 
 
+def test_a_torch_that_can_be_made_to_run_code_is_not_used(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    path = _ddranking(tmp_path, NCHW * 4 - 2)
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(ImportError, match=r"needs PyTorch 2\.6 or newer, got 2\.5\.1"):
+        read_set(path, "ddranking", SAID)
+    monkeypatch.setattr(torch, "__version__", "2.10.0a0+git123")
+    assert len(read_set(path, "ddranking", SAID)[0].images) == 6
+
+
 def test_a_pickled_module_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(torch.nn.Linear(1, 1), tmp_path / "images_best.pt")

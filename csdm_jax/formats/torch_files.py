@@ -13,6 +13,8 @@ import numpy as np
 
 from csdm_jax.formats.base import MAX_VALUES, check_size
 
+SAFE_TORCH = (2, 6)
+
 
 def import_torch() -> Any:
     """The module, or an ImportError that says how to do without."""
@@ -32,13 +34,11 @@ def save(path: Path, value: Any) -> None:
 
 
 def _tensors(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return import_torch().from_numpy(value)
     if isinstance(value, list):
         return [_tensors(one) for one in value]
     if isinstance(value, dict):
         return {key: _tensors(one) for key, one in value.items()}
-    return value
+    return import_torch().from_numpy(value)
 
 
 class Dropped:
@@ -63,6 +63,7 @@ def load(path: Path, *, dropped: Sequence[str] = ()) -> Any:
       ValueError: for any other Python object (nothing of it is run), or a damaged or absurd file.
     """
     torch = import_torch()
+    _check_version(torch.__version__)
     _check_archive(path)
     stand_ins = [(Dropped, name) for name in dropped]
     try:
@@ -77,6 +78,15 @@ def load(path: Path, *, dropped: Sequence[str] = ()) -> Any:
             " hold tensors, numbers and lists or dicts of them only, because unpickling an "
             "object runs code of the file's maker: ask for a file of plain tensors"
         ) from error
+
+
+def _check_version(version: str) -> None:
+    """Refuses the releases whose `weights_only=True` ran code all the same (CVE-2025-32434)."""
+    if tuple(int(part) for part in version.split(".")[:2]) < SAFE_TORCH:
+        raise ImportError(
+            f"reading .pt files needs PyTorch {'.'.join(map(str, SAFE_TORCH))} or newer, got "
+            f"{version}, in which a file can run code: pip install --upgrade torch"
+        )
 
 
 def _check_archive(path: Path) -> None:
