@@ -102,7 +102,7 @@ def _form_fields(
 ) -> dict[str, Any]:
     """What the card says about the arrays in the folder."""
     space = form.space or "normalised"
-    soft = f"soft ({SOFT.get(form.soft or '')})"
+    soft = f"soft ({SOFT[form.soft]})" if shown.soft and form.soft else None
     return {
         "format": format_name,
         "space": space,
@@ -114,7 +114,7 @@ def _form_fields(
         "parameterisation": shown.parameterisation,
         "factor": shown.factor,
         "num_classes": shown.num_classes,
-        "label_kind": soft if shown.soft else "hard (class index)",
+        "label_kind": soft or "hard (class index)",
         "preprocessing": PREPROCESSING[space],
         "test_preprocessing": TEST_PREPROCESSING,
         "format_notes": list(form.notes),

@@ -9,8 +9,10 @@ import struct
 import sys
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from csdm_jax.export import export_set
 from csdm_jax.formats import base, tfds
@@ -239,6 +241,16 @@ def test_a_damaged_file(tmp_path, name, kind):
     file.write_bytes(b"no archive" if kind == "text" else whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cannot read|is not a whole file of torch\.save"):
         read_set(file, name)
+
+
+def test_a_safetensors_file_with_other_arrays(tmp_path):
+    save_file({"x": example().images}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"must hold the arrays 'images' and 'labels'"):
+        read_set(tmp_path / "x.safetensors", "safetensors", SAID)
+    halves = example().images.astype(jnp.bfloat16)
+    save_file({"images": halves, "labels": LABELS}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="floats or uint8, got bfloat16: convert them"):
+        read_set(tmp_path / "x.safetensors", "safetensors", SAID)
 
 
 def test_damaged_folders(tmp_path):
