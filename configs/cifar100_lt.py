@@ -38,6 +38,7 @@ def _shrink(config):
     config.extractors.cutmix = 0.0
     config.distill.steps = 200
     config.distill.log_every = 10
+    config.distill.checkpoint_every = 50
     config.distill.batch = 16
     config.distill.learning_rate = 3e-3
     config.sdd.num_frequencies = 512

@@ -37,6 +37,7 @@ def _shrink(config):
     config.extractors.logit_adjustment = 1.0  # plain extractors give up the tail: see results
     config.distill.steps = 400
     config.distill.log_every = 20
+    config.distill.checkpoint_every = 50
     config.distill.batch = 64
     config.distill.learning_rate = 3e-3
     config.distill.loss_scale = 30.0  # at 300 the short run leaves calibration no say

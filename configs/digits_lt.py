@@ -32,6 +32,7 @@ def get_config(argument: str = ""):
     config.distill.seeds = (0, 1)
     config.distill.steps = 300
     config.distill.log_every = 50
+    config.distill.checkpoint_every = 100
     config.distill.batch = 64
     config.distill.learning_rate = 0.01
     config.distill.augmentation = "crop_scale_rotate"

@@ -44,6 +44,7 @@ def _shrink(config):
     config.extractors.cutmix = 0.0
     config.distill.steps = 60
     config.distill.log_every = 5
+    config.distill.checkpoint_every = 10
     config.distill.batch = 16
     config.distill.learning_rate = 5e-3
     config.sdd.num_frequencies = 512

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 
 def known(array: ArrayLike) -> np.ndarray | None:
@@ -71,6 +72,36 @@ def check_chunks(**chunks: int | None) -> None:
     for name, size in chunks.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}: pass None for all at once")
+
+
+def check_sizes(name: str, x: jax.Array, weights: jax.Array | None, sizes: tuple[int, ...]) -> None:
+    """Raise a ValueError unless [N, d] features are made of classes of these sizes."""
+    if x.ndim != 2:
+        raise ValueError(
+            f"{name}_sizes belongs to {name} features of shape [N, d], got {x.shape}: put the "
+            "classes one after the other"
+        )
+    if min(sizes, default=0) < 1 or sum(sizes) != len(x):
+        raise ValueError(
+            f"{name}_sizes {tuple(sizes)} must be positive and add up to the {len(x)} rows of the "
+            f"{name} features: leave an empty class out"
+        )
+    values = None if weights is None else known(weights)
+    starts = np.cumsum(sizes) - np.array(sizes)
+    if values is not None and not np.all(np.add.reduceat(values, starts) > 0):
+        raise ValueError(
+            f"{name} weights of a class are all zero, {name}_sizes {tuple(sizes)}: leave that "
+            "class out"
+        )
+
+
+def check_matmul_dtype(dtype: DTypeLike | None) -> None:
+    """Raise a ValueError unless the dtype is floating or None."""
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"matmul_dtype must be floating, such as 'bfloat16', got {dtype!r}: pass None to "
+            "multiply in the features' precision"
+        )
 
 
 def check_pair(

@@ -30,10 +30,16 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a field accepts, in words and as a predicate."""
+    """What a field accepts, in words and as a predicate; `names` are the choices, if it has any."""
 
     words: str
     accepts: Callable[[Any], bool]
+    names: tuple[str, ...] = ()
+
+    def hint(self, value: Any) -> str:
+        """The nearest valid name, as the end of a sentence."""
+        near = difflib.get_close_matches(str(value), self.names, n=1, cutoff=0.5)
+        return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def integer(low: int, high: int) -> Rule:
@@ -59,7 +65,9 @@ def number(low: float, high: float, *, open_ends: bool = False) -> Rule:
 def choice(names: Iterable[str]) -> Rule:
     """One of the given names."""
     known = tuple(sorted(names))
-    return Rule(f"one of {', '.join(known)}", lambda v: v in known)
+    return Rule(
+        f"one of {', '.join(known)}", lambda v: isinstance(v, str) and v in known, names=known
+    )
 
 
 def several(rule: Rule, *, least: int = 0) -> Rule:
@@ -67,12 +75,13 @@ def several(rule: Rule, *, least: int = 0) -> Rule:
     return Rule(
         f"a tuple of {least} or more, all different, each {rule.words}",
         lambda v: (
-            isinstance(v, tuple) and len(set(v)) == len(v) >= least and all(map(rule.accepts, v))
+            isinstance(v, tuple) and all(map(rule.accepts, v)) and len(set(v)) == len(v) >= least
         ),
+        names=rule.names,
     )
 
 
-TEXT = Rule("a string", lambda v: isinstance(v, str))
+TEXT = Rule("a string of printable characters", lambda v: isinstance(v, str) and v.isprintable())
 FLAG = Rule("True or False", lambda v: isinstance(v, bool))
 AUGMENTATION = Rule(
     f"operations of {', '.join(OPS)} joined by '_', or 'none'",
@@ -123,6 +132,10 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "distill.reuse_images": (False, FLAG),
     "distill.steps": (10_000, integer(1, 10_000_000)),
     "distill.log_every": (100, integer(1, 100_000)),
+    # Steps between checkpoints, checkpoints that stay, and what a NaN or infinity leads to.
+    "distill.checkpoint_every": (500, integer(1, 10_000_000)),
+    "distill.keep_checkpoints": (2, integer(1, 1000)),
+    "distill.on_nonfinite": ("stop", choice(("stop", "rollback"))),
     "distill.batch": (1024, integer(1, 1_000_000)),
     # Real images per forward pass: bounds memory. The extractor sees no gradient there.
     "distill.forward_batch": (4096, integer(1, 1_000_000)),
@@ -164,6 +177,28 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "evaluate.cutmix": (0.5, UNIT),
 }
 
+BOOKKEEPING = (
+    "name",
+    "data.data_dir",
+    "data.cache_dir",
+    "extractors.pool_dir",
+    "distill.log_every",
+    "distill.checkpoint_every",
+    "distill.keep_checkpoints",
+)
+"""Fields that say where and how often a run is recorded; no result depends on them."""
+
+MAY_CHANGE = (
+    *BOOKKEEPING,
+    "baselines",
+    "distill.seeds",
+    "distill.steps",
+    "distill.on_nonfinite",
+    "evaluate.networks",
+    "evaluate.count",
+)
+"""Fields that may change when a run is taken up again: it is recorded otherwise, or extended."""
+
 
 def default_config() -> ml_collections.ConfigDict:
     """All fields at their defaults, locked against unknown names."""
@@ -177,14 +212,33 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """`{"section.field": value}` of a ConfigDict."""
+    """`{"section.field": value}` of a ConfigDict, or of a dict that JSON made of one."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
+        if isinstance(value, ml_collections.ConfigDict | dict):
             flat |= {f"{name}.{leaf}": inner for leaf, inner in flatten(value).items()}
         else:
             flat[name] = value
     return flat
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The fields that keep a run from being taken up again, as "field: before -> now".
+
+    Args:
+      before: flat configuration that a run was started with, as JSON gives it back.
+      now: flat configuration of the present call.
+    """
+    before, now = (
+        {n: list(v) if isinstance(v, tuple) else v for n, v in flat.items()}
+        for flat in (before, now)
+    )
+    changed = [n for n in {**before, **now} if before.get(n) != now.get(n)]
+    found = [n for n in changed if n not in MAY_CHANGE]
+    # The first seed of the method writes to the working directory itself.
+    if before.get("distill.seeds", [None])[0] != now["distill.seeds"][0]:
+        found.append("distill.seeds")
+    return [f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in found]
 
 
 def rule_of(name: str) -> Rule:
@@ -213,10 +267,17 @@ def validate(config: Any) -> None:
     for name, value in flat.items():
         rule = rule_of(name)
         if not rule.accepts(value):
-            raise ConfigError(f"config.{name} = {value!r}: it must be {rule.words}")
+            raise ConfigError(
+                f"config.{name} = {value!r}: it must be {rule.words}{rule.hint(value)}"
+            )
     missing = sorted(set(SCHEMA) - set(flat))
     if missing:
         raise ConfigError(f"config lacks {', '.join(missing)}: start from default_config()")
+    if flat["method"] in flat["baselines"]:
+        raise ConfigError(
+            f"config.baselines = {flat['baselines']!r}: it must not name config.method "
+            f"{flat['method']!r}, which is run anyway"
+        )
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from csdm_jax.characteristic import Spectrum, spectral_means
-from csdm_jax.checks import check_chunks, check_pair, known
+from csdm_jax.characteristic import Sample, Spectrum, spectral_means
+from csdm_jax.checks import check_chunks, check_matmul_dtype, check_pair, check_sizes, known
 from csdm_jax.numerics import modulus
 
 
@@ -51,8 +52,8 @@ def sdd(
     check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
     means = spectral_means(
         _squares,
-        _as_classes(x, x_weights),
-        _as_classes(y, y_weights),
+        _as_sample("x", x, x_weights),
+        _as_sample("y", y, y_weights),
         frequencies,
         frequency_chunk=frequency_chunk,
         sample_chunk=sample_chunk,
@@ -68,8 +69,11 @@ def sdd_loss(
     alpha: jax.Array | float = 0.5,
     real_weights: jax.Array | None = None,
     synthetic_weights: jax.Array | None = None,
+    real_sizes: tuple[int, ...] | None = None,
+    synthetic_sizes: tuple[int, ...] | None = None,
     frequency_chunk: int | None = None,
     sample_chunk: int | None = None,
+    matmul_dtype: DTypeLike | None = None,
 ) -> jax.Array:
     """Class-aware spectral discrepancy, summed over the classes.
 
@@ -78,23 +82,31 @@ def sdd_loss(
 
     Args:
         real: real features, shape [n, d] (one class) or [C, n, d], any float dtype; computed in
-            float32 or wider. Classes of different sizes: pad, and weigh the padding with zero.
-        synthetic: synthetic features, shape [m, d] or [C, m, d].
+            float32 or wider. Classes of different sizes: put them one after the other, [N, d],
+            and give `real_sizes`; or pad, and weigh the padding with zero.
+        synthetic: synthetic features, shape [m, d] or [C, m, d], or [M, d] likewise.
         frequencies: shape [T, d], from `sample_frequencies`.
         alpha: weight of the amplitude against the phase, in the open interval (0, 1); a scalar,
-            or shape [C] for [C, n, d] features (see `class_alphas`).
-        real_weights: shape [n] or [C, n], non-negative; a row of weight zero is absent.
-        synthetic_weights: shape [m] or [C, m], likewise.
+            or shape [C] for C classes (see `class_alphas`).
+        real_weights: one per row of `real`, non-negative; a row of weight zero is absent.
+        synthetic_weights: one per row of `synthetic`, likewise.
+        real_sizes: rows of each class in [N, d] features, static, adding up to N.
+        synthetic_sizes: rows of each class in [M, d] features.
         frequency_chunk: frequencies at a time, to bound memory; all at once if left out.
-        sample_chunk: rows at a time, likewise. Neither changes value or gradient.
+        sample_chunk: rows at a time, likewise; if left out, the gradient keeps the phases of all
+            rows. Neither changes value or gradient.
+        matmul_dtype: floating type to which features and frequencies are rounded before they are
+            multiplied, such as "bfloat16"; sums stay float32. Phases are then off by some 0.002
+            (unit features, frequency scale 1). No rounding if left out.
 
     Returns:
         Scalar float32, at least 0 up to rounding; 0 iff the class distributions agree at all
         frequencies. Its gradient is finite everywhere.
 
     Raises:
-        ValueError: if shapes disagree, a sample is empty, a concrete alpha is outside (0, 1),
-            concrete weights are negative, not finite or all zero, or a chunk is below 1.
+        ValueError: if shapes or sizes disagree, a sample or class is empty, a concrete alpha is
+            outside (0, 1), concrete weights are negative, not finite or all zero, or a chunk is
+            below 1.
 
     Source: CSDM, Section 4.2.4 and Proposition A.5.
 
@@ -109,8 +121,11 @@ def sdd_loss(
         alpha=alpha,
         real_weights=real_weights,
         synthetic_weights=synthetic_weights,
+        real_sizes=real_sizes,
+        synthetic_sizes=synthetic_sizes,
         frequency_chunk=frequency_chunk,
         sample_chunk=sample_chunk,
+        matmul_dtype=matmul_dtype,
     )
     return loss
 
@@ -123,8 +138,11 @@ def sdd_parts(
     alpha: jax.Array | float = 0.5,
     real_weights: jax.Array | None = None,
     synthetic_weights: jax.Array | None = None,
+    real_sizes: tuple[int, ...] | None = None,
+    synthetic_sizes: tuple[int, ...] | None = None,
     frequency_chunk: int | None = None,
     sample_chunk: int | None = None,
+    matmul_dtype: DTypeLike | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`sdd_loss` together with its amplitude and phase, unweighted.
 
@@ -135,7 +153,7 @@ def sdd_parts(
 
     Returns:
         The loss, scalar float32, and a dict of "amplitude" and "phase", each of shape [C], or
-        scalars for [n, d] features; both at least 0.
+        scalars for [n, d] features without sizes; both at least 0.
 
     Source: CSDM, Section 4.2.4.
 
@@ -144,20 +162,29 @@ def sdd_parts(
     >>> float(loss), float(parts["amplitude"]), float(parts["phase"])
     (3.0, 0.0, 4.0)
     """
-    alpha = _check_losses(real, synthetic, frequencies, alpha, real_weights, synthetic_weights)
+    check_pair(
+        ("real", real, real_weights), ("synthetic", synthetic, synthetic_weights), frequencies
+    )
     check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
+    check_matmul_dtype(matmul_dtype)
+    sides = (
+        _as_sample("real", real, real_weights, real_sizes),
+        _as_sample("synthetic", synthetic, synthetic_weights, synthetic_sizes),
+    )
+    one_class = real.ndim == 2 and real_sizes is None
+    alpha = _check_classes(*sides, alpha, one_class=one_class)
     means = spectral_means(
         _squares,
-        _as_classes(real, real_weights),
-        _as_classes(synthetic, synthetic_weights),
+        *sides,
         frequencies,
         frequency_chunk=frequency_chunk,
         sample_chunk=sample_chunk,
+        matmul_dtype=matmul_dtype,
     )
     loss = jnp.sum(_weigh(means, alpha.astype(means["square"].dtype)))
     phase = jnp.maximum(means["square"] - means["amplitude"], 0.0)  # negative by rounding only
     parts = {"amplitude": means["amplitude"], "phase": phase}
-    return loss, {name: part[0] if real.ndim == 2 else part for name, part in parts.items()}
+    return loss, {name: part[0] if one_class else part for name, part in parts.items()}
 
 
 def cfd_loss(
@@ -168,8 +195,11 @@ def cfd_loss(
     alpha: jax.Array | float = 0.5,
     real_weights: jax.Array | None = None,
     synthetic_weights: jax.Array | None = None,
+    real_sizes: tuple[int, ...] | None = None,
+    synthetic_sizes: tuple[int, ...] | None = None,
     frequency_chunk: int | None = None,
     sample_chunk: int | None = None,
+    matmul_dtype: DTypeLike | None = None,
 ) -> jax.Array:
     """Characteristic function discrepancy of NCFM: a square root at each frequency.
 
@@ -187,8 +217,17 @@ def cfd_loss(
     >>> float(cfd_loss(x, y, jnp.array([[1.0]]), alpha=0.75))
     1.0
     """
-    alpha = _check_losses(real, synthetic, frequencies, alpha, real_weights, synthetic_weights)
+    check_pair(
+        ("real", real, real_weights), ("synthetic", synthetic, synthetic_weights), frequencies
+    )
     check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
+    check_matmul_dtype(matmul_dtype)
+    sides = (
+        _as_sample("real", real, real_weights, real_sizes),
+        _as_sample("synthetic", synthetic, synthetic_weights, synthetic_sizes),
+    )
+    one_class = real.ndim == 2 and real_sizes is None
+    alpha = _check_classes(*sides, alpha, one_class=one_class)
 
     def root(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:
         squares = _squares(real, synthetic)
@@ -197,11 +236,11 @@ def cfd_loss(
 
     means = spectral_means(
         root,
-        _as_classes(real, real_weights),
-        _as_classes(synthetic, synthetic_weights),
+        *sides,
         frequencies,
         frequency_chunk=frequency_chunk,
         sample_chunk=sample_chunk,
+        matmul_dtype=matmul_dtype,
     )
     return jnp.sum(means["root"])
 
@@ -224,29 +263,34 @@ def _weigh(squares: dict[str, jax.Array], alpha: jax.Array) -> jax.Array:
     return (1.0 - alpha) * squares["square"] + (2.0 * alpha - 1.0) * squares["amplitude"]
 
 
-def _as_classes(x: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-    """One class as a batch of one."""
-    if x.ndim == 3:
-        return x, weights
-    return x[None], None if weights is None else jnp.asarray(weights)[None]
+def _as_sample(
+    name: str, x: jax.Array, weights: jax.Array | None, sizes: tuple[int, ...] | None = None
+) -> Sample:
+    """Features [n, d], [C, n, d] or, with sizes, [N, d] as the rows of all classes."""
+    if sizes is not None:
+        check_sizes(name, x, weights, sizes)
+    elif x.ndim == 3:
+        sizes = (x.shape[1],) * x.shape[0]
+    rows = x.reshape(-1, x.shape[-1])
+    weights = None if weights is None else jnp.ravel(jnp.asarray(weights))
+    return Sample(rows, weights, rows.shape[:1] if sizes is None else tuple(sizes))
 
 
-def _check_losses(
-    real: jax.Array,
-    synthetic: jax.Array,
-    frequencies: jax.Array,
-    alpha: jax.Array | float,
-    real_weights: jax.Array | None,
-    synthetic_weights: jax.Array | None,
+def _check_classes(
+    real: Sample, synthetic: Sample, alpha: jax.Array | float, *, one_class: bool
 ) -> jax.Array:
-    """Check the arguments of a class-aware loss; alpha comes back as an array."""
-    check_pair(
-        ("real", real, real_weights), ("synthetic", synthetic, synthetic_weights), frequencies
-    )
-    if np.shape(alpha) not in ((), real.shape[:-2]):
+    """Check that both sides have the same classes and alpha fits; it comes back as an array."""
+    classes = len(real.sizes)
+    if classes != len(synthetic.sizes):
         raise ValueError(
-            f"alpha has shape {np.shape(alpha)}, the features {real.shape}: pass a scalar or one "
-            f"alpha per class, shape {real.shape[:-2]}"
+            f"real features have {classes} classes, synthetic {len(synthetic.sizes)}: pass the "
+            "same classes on both sides, with real_sizes and synthetic_sizes"
+        )
+    if np.shape(alpha) not in ((), () if one_class else (classes,)):
+        raise ValueError(
+            f"alpha has shape {np.shape(alpha)}, the features "
+            f"{'one class' if one_class else f'{classes} classes'}: pass a scalar or one alpha "
+            f"per class, shape {() if one_class else (classes,)}"
         )
     values = known(alpha)
     if values is not None and not np.all((values > 0) & (values < 1)):

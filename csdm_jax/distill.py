@@ -1,17 +1,80 @@
-"""The distillation loop: runs any method, writes its metrics, shows progress."""
+"""The distillation loop: runs any method, writes its metrics, survives stops and bad numbers.
+
+The state is checkpointed every few steps, at a signal and at the end; the same call goes on from
+the newest valid checkpoint. A step is a pure function of the state and its index, so on a CPU the
+images are the same bytes wherever the run was stopped.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax import files, health
+from csdm_jax.checkpoints import METRICS, Checkpoints
+from csdm_jax.interruption import Interrupted, requested
 from csdm_jax.methods.base import Method, State
 from csdm_jax.progress import Progress
 from csdm_jax.stepping import Stepper
+
+MAX_ROLLBACKS = 3
+# Steps after a rollback draw other random numbers: they are counted from here. Far beyond the
+# steps of any run, and three times it is still an int32.
+REDRAW = 500_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Rhythm:
+    """How often the loop does what is not a step.
+
+    Args:
+      log_every: steps per chunk; the host waits for the device once a chunk.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: newest checkpoints that stay.
+      on_nonfinite: "stop" at a NaN or infinity, or "rollback": go back to the last checkpoint and
+        draw other random numbers from there, `MAX_ROLLBACKS` times.
+    """
+
+    log_every: int
+    checkpoint_every: int
+    keep_checkpoints: int = 2
+    on_nonfinite: str = "stop"
+
+
+@dataclasses.dataclass
+class _Position:
+    """Where a run is: all that changes, beside the lines of the metrics file."""
+
+    state: State
+    step: int = 0
+    rollbacks: int = 0
+    seconds: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state."""
+        return {"rollbacks": self.rollbacks, "seconds": round(self.seconds, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run's end.
+
+    Attributes:
+      state: after the last step.
+      rollbacks: how often it went back because of bad numbers.
+      seconds: spent in steps, over all processes that worked on it.
+    """
+
+    state: State
+    rollbacks: int
+    seconds: float
 
 
 class Loop:
@@ -25,56 +88,139 @@ class Loop:
         self.method = method
         self._stepper = Stepper(method.step)
 
-    def run(self, key: jax.Array, *, log_every: int, metrics_file: Path, label: str) -> State:
-        """Runs all steps.
+    def run(
+        self, key: jax.Array, rhythm: Rhythm, *, folder: Path, identity: dict[str, Any], label: str
+    ) -> Finished:
+        """Runs the steps that are still to do.
 
         Args:
           key: decides initialisation and every step.
-          log_every: steps per chunk; the host waits for the device once a chunk.
-          metrics_file: JSON lines, one row a step, numbers and per-class lists.
+          rhythm: how often to log and to save.
+          folder: gets `metrics.jsonl` (one row a step, numbers and per-class lists) and
+            `checkpoints/`.
+          identity: what the result depends on; a checkpoint of another identity is refused.
           label: name in the progress line.
 
-        Returns:
-          The final state.
-
         Raises:
-          FloatingPointError: when the loss or the gradient is no longer finite; names the step.
+          FloatingPointError: when a number is no longer finite; names the step and the term.
+          Interrupted: when a signal asked for the end; all steps done are saved.
+          OSError: when a checkpoint cannot be written; older ones are untouched.
         """
-        method = self.method
-        state = method.init(key)
-        progress = Progress(label, method.steps)
-        metrics_file.parent.mkdir(parents=True, exist_ok=True)
-        with metrics_file.open("w") as file:
-            for first in range(0, method.steps, log_every):
-                count = min(log_every, method.steps - first)
-                state, metrics = self._stepper(state, method.constants, first, count)
-                _check_finite(metrics, first, label)
-                for row in _rows(metrics, first, count):
-                    file.write(json.dumps(row) + "\n")
-                file.flush()
-                progress.reach(first + count, loss=float(np.mean(metrics["loss"])))
-        progress.close()
-        logging.info("%s: %d steps done", label, method.steps)
-        return state
+        run = _Run(self, key, rhythm, folder, identity, label)
+        run.restore()
+        run.go()
+        at = run.position
+        logging.info("%s: %d steps done", label, self.method.steps)
+        return Finished(at.state, at.rollbacks, at.seconds)
 
 
-def _check_finite(metrics: dict[str, np.ndarray], first: int, label: str) -> None:
-    for name in ("loss", "gradient_norm"):
-        bad = np.flatnonzero(~np.isfinite(metrics[name]))
-        if bad.size:
-            raise FloatingPointError(
-                f"{label}: {name} is {metrics[name][bad[0]]} at step {first + bad[0]}; lower "
-                "distill.learning_rate or distill.loss_scale, and check the data for constant "
-                "images"
+class _Run:
+    """One call of `Loop.run`."""
+
+    def __init__(self, loop, key, rhythm, folder, identity, label):
+        self.method, self.stepper = loop.method, loop._stepper
+        self.key, self.rhythm, self.label = key, rhythm, label
+        self.metrics_file = folder / METRICS
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", identity=identity, keep=rhythm.keep_checkpoints
+        )
+        self.position = _Position(self.method.init(key))
+        self._like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
+        )
+
+    def restore(self) -> None:
+        """Takes up the newest valid checkpoint, or the beginning."""
+        found = self.checkpoints.latest(self._like)
+        if found is None:
+            self.position = _Position(self.method.init(self.key))
+            files.write_bytes(self.metrics_file, b"")
+            return
+        if found.step > self.method.steps:
+            raise ValueError(
+                f"{self.label} has done {found.step} steps already, config.distill.steps is "
+                f"{self.method.steps}: ask for at least as many, or take another workdir"
+            )
+        self.position = _Position(
+            found.state, found.step, found.facts["rollbacks"], found.facts["seconds"]
+        )
+        # Rows of steps after the checkpoint will be written again.
+        files.write_bytes(self.metrics_file, found.metrics)
+        logging.info("%s: goes on from step %d", self.label, found.step)
+
+    def go(self) -> None:
+        """Runs chunk after chunk to the end."""
+        progress = Progress(self.label, self.method.steps, done=self.position.step)
+        try:
+            while self.position.step < self.method.steps:
+                metrics = self._chunk()
+                fault = health.first_fault(metrics.pop("finite"))
+                if fault:
+                    self._fail(*fault)
+                    continue
+                done = len(metrics["loss"])
+                self._append(_rows(metrics, self.position.step))
+                self.position.step += done
+                progress.reach(self.position.step, loss=float(np.mean(metrics["loss"])))
+                self._save_when_due()
+        finally:
+            progress.close()
+
+    def _chunk(self) -> dict[str, Any]:
+        """Steps to the next line of the log or checkpoint, whichever comes first."""
+        at, rhythm = self.position, self.rhythm
+        ends = [(at.step // n + 1) * n for n in (rhythm.log_every, rhythm.checkpoint_every)]
+        count = min(*ends, self.method.steps) - at.step
+        start = time.monotonic()
+        at.state, metrics = self.stepper(
+            at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
+        )
+        at.seconds += time.monotonic() - start
+        return metrics
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        with self.metrics_file.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+    def _save_when_due(self) -> None:
+        at, last = self.position, self.position.step == self.method.steps
+        if at.step % self.rhythm.checkpoint_every == 0 or last or requested():
+            self.checkpoints.save(
+                at.step, at.state, facts=at.facts(), metrics=self.metrics_file.read_bytes()
+            )
+        if requested():
+            raise Interrupted(
+                f"{self.label}: stopped by a signal after step {at.step}, which is saved; the same "
+                "command goes on from there"
             )
 
+    def _fail(self, offset: int, term: str) -> None:
+        """Stops, or rolls back, at a number that is not finite."""
+        where = f"{self.label}: {term} not finite at step {self.position.step + offset}"
+        rollbacks = self.position.rollbacks + 1
+        if self.rhythm.on_nonfinite != "rollback" or rollbacks > MAX_ROLLBACKS:
+            raise FloatingPointError(
+                f"{where}; the last checkpoint is kept. Lower distill.learning_rate or "
+                "distill.loss_scale, check the data for constant images, or set "
+                "distill.on_nonfinite=rollback"
+            )
+        self.restore()
+        self.position.rollbacks = rollbacks
+        logging.warning(
+            "%s; back to step %d with other random numbers (rollback %d of %d)",
+            where,
+            self.position.step,
+            rollbacks,
+            MAX_ROLLBACKS,
+        )
 
-def _rows(metrics: dict[str, np.ndarray], first: int, count: int) -> list[dict]:
+
+def _rows(metrics: dict[str, Any], first: int) -> list[dict[str, Any]]:
     """One JSON row a step; six digits are more than single precision promises."""
     return [
         {"step": first + i}
         | {name: _rounded(values[i]) for name, values in sorted(metrics.items())}
-        for i in range(count)
+        for i in range(len(metrics["loss"]))
     ]
 
 

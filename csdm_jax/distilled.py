@@ -2,14 +2,14 @@
 
 `distilled.npz` holds `images` (float32 `[n, H, W, ch]` in [0, 1], class-major) and `labels`
 (int32 `[n]`, or float32 `[n, K]` class probabilities); `card.json` beside it says all that a user
-needs to train on them.
+needs to train on them. The card holds the SHA-256 of the arrays and of itself, so that damage is
+noticed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax import files, parameterisations
+from csdm_jax.npz import read_npz
+
+FORM = ("parameterisation", "factor", "num_classes")
+ARRAYS, CARD = "distilled.npz", "card.json"
+DIGEST = "distilled_sha256"
+"""Field of the card: the SHA-256 of the arrays' file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +64,14 @@ class DistilledSet:
 
 
 def check(distilled: DistilledSet) -> None:
-    """Raises a ValueError when the arrays break the rules of `DistilledSet`."""
+    """Raises a ValueError when the fields break the rules of `DistilledSet`."""
     images, labels = distilled.images, distilled.labels
-    if images.ndim != 4 or not np.issubdtype(images.dtype, np.floating):
+    for name in ("factor", "num_classes"):
+        value = getattr(distilled, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    parameterisations.create(distilled.parameterisation, distilled.factor)
+    if images.ndim != 4 or 0 in images.shape or not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
             f"distilled images must be floats [n, H, W, ch], got {images.dtype} {images.shape}"
         )
@@ -69,16 +80,26 @@ def check(distilled: DistilledSet) -> None:
             "distilled images must be finite and within [0, 1], got values from "
             f"{images.min()} to {images.max()}: undo the normalisation first"
         )
-    if len(labels) != len(images):
-        raise ValueError(f"{len(images)} distilled images need as many labels, got {len(labels)}")
+    if labels.ndim not in (1, 2) or len(labels) != len(images):
+        raise ValueError(
+            f"{len(images)} distilled images need as many labels, [n] or [n, K], got shape "
+            f"{labels.shape}"
+        )
     if distilled.soft:
         sums = labels.sum(1)
         shaped = labels.shape[1] == distilled.num_classes
-        if not (shaped and labels.min() >= 0 and np.allclose(sums, 1, atol=1e-3)):
+        if not (
+            shaped
+            and labels.dtype.kind == "f"
+            and labels.min() >= 0
+            and np.allclose(sums, 1, atol=1e-3)
+        ):
             raise ValueError(
                 f"soft labels must be probabilities [n, {distilled.num_classes}], got "
                 f"{labels.shape} with rows that sum to {sums.min():.3g}..{sums.max():.3g}"
             )
+    elif labels.dtype.kind not in "iu":
+        raise ValueError(f"labels [n] must be integers, class numbers from 0, got {labels.dtype}")
     elif labels.min() < 0 or labels.max() >= distilled.num_classes:
         raise ValueError(
             f"labels must lie in 0..{distilled.num_classes - 1}, got {labels.min()}..{labels.max()}"
@@ -96,14 +117,15 @@ def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
     check(distilled)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, images=distilled.images, labels=distilled.labels)
-    files.write_bytes(folder / "distilled.npz", buffer.getvalue())
+    files.write_bytes(folder / ARRAYS, buffer.getvalue())
     form = {
         "parameterisation": distilled.parameterisation,
         "factor": distilled.factor,
         "num_classes": distilled.num_classes,
         "label_kind": "soft (class probabilities)" if distilled.soft else "hard (class index)",
+        DIGEST: files.sha256(folder / ARRAYS),
     }
-    files.write_json(folder / "card.json", form | card)
+    files.write_sealed_json(folder / CARD, card | form)
 
 
 def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
@@ -111,20 +133,19 @@ def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: when there is none in `folder`.
+      DamagedError: when a file is not what was saved.
       ValueError: when the arrays break the rules of `DistilledSet`.
     """
-    if not (folder / "distilled.npz").exists():
+    if not (folder / ARRAYS).exists() or not (folder / CARD).exists():
         raise FileNotFoundError(
             f"no distilled set in {folder}: run the stage 'distill' there first"
         )
-    card = json.loads((folder / "card.json").read_text())
-    with np.load(folder / "distilled.npz", allow_pickle=False) as arrays:
-        distilled = DistilledSet(
-            arrays["images"],
-            arrays["labels"],
-            card["parameterisation"],
-            card["factor"],
-            card["num_classes"],
-        )
+    card = files.read_sealed_json(folder / CARD)
+    if missing := [name for name in (*FORM, DIGEST) if name not in card]:
+        raise ValueError(f"{folder / CARD} lacks {', '.join(missing)}: it is no card of a set")
+    if files.sha256(folder / ARRAYS) != card[DIGEST]:
+        raise files.DamagedError(f"{folder / ARRAYS} is not the file that its card describes")
+    arrays = read_npz(folder / ARRAYS, ("images", "labels"))
+    distilled = DistilledSet(arrays["images"], arrays["labels"], *(card[name] for name in FORM))
     check(distilled)
     return distilled, card

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from csdm_jax import files
 from csdm_jax.networks import Network
 from csdm_jax.preprocessing import Normaliser
 from csdm_jax.progress import Progress
+from csdm_jax.seeds import root_key
 from csdm_jax.training import Trainer
 
 TEST_BATCH = 500
@@ -113,6 +117,43 @@ class Result:
     history: list[tuple[int, float, float]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Finished evaluations in a folder, one file a network.
+
+    Attributes:
+      folder: where.
+      identity: what a result depends on beside its seed; results of another identity count as
+        absent.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+
+    def get(self, seed: int) -> Result | None:
+        """The result of a network, if it is here; a damaged file is set aside."""
+        path = self._path(seed)
+        try:
+            found = files.read_sealed_json(path)
+        except FileNotFoundError:
+            return None
+        except files.DamagedError as error:
+            files.set_aside(path, error)
+            return None
+        if found["identity"] != json.loads(json.dumps(self.identity)):
+            return None
+        history = [tuple(row) for row in found["result"]["history"]]
+        return Result(**(found["result"] | {"history": history}))
+
+    def put(self, result: Result) -> None:
+        """Keeps a result."""
+        content = {"identity": self.identity, "result": vars(result)}
+        files.write_sealed_json(self._path(result.seed), content)
+
+    def _path(self, seed: int) -> Path:
+        return self.folder / f"network-{seed}.json"
+
+
 def evaluate(
     images: jax.Array,
     targets: jax.Array,
@@ -122,6 +163,7 @@ def evaluate(
     seeds: range,
     check_every: int,
     label: str,
+    kept: Kept | None = None,
 ) -> list[Result]:
     """Trains one fresh network per seed on the decoded distilled set.
 
@@ -133,11 +175,20 @@ def evaluate(
       seeds: one network each.
       check_every: epochs between looks at the test set (for the best epoch and the curve).
       label: name in the progress line.
+      kept: where finished networks are kept and found again; nowhere when left out.
+
+    Raises:
+      FloatingPointError: when a training diverges.
+      Interrupted: when a signal asked for the end; finished networks are kept.
     """
     epochs = trainer.recipe.epochs
     progress = Progress(label, len(seeds) * epochs)
     results = []
     for number, seed in enumerate(seeds):
+        if kept and (before := kept.get(seed)):
+            results.append(before)
+            progress.reach((number + 1) * epochs)
+            continue
         history: list[tuple[int, float, float]] = []
         by_class = np.zeros(0)
 
@@ -149,9 +200,18 @@ def evaluate(
             history.append((epoch, loss, accuracy))
             progress.reach(number * epochs + epoch, loss=loss, test=accuracy)
 
-        trainer.fit(jax.random.key(seed), images, targets, report_every=check_every, on_report=look)
+        trainer.fit(
+            root_key("evaluation", seed),
+            images,
+            targets,
+            report_every=check_every,
+            on_report=look,
+            label=f"{label}, network {seed}",
+        )
         last, best = history[-1][2], max(row[2] for row in history)
         results.append(Result(seed, last, best, listed(by_class), history))
+        if kept:
+            kept.put(results[-1])
     progress.close()
     return results
 

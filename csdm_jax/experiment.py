@@ -1,6 +1,5 @@
-"""One experiment: data, extractors, distillation of each method and seed, evaluation, report.
+"""One experiment: what its stages share, built from a configuration and checked before they run.
 
-Every stage reads what the stage before left in the working directory, so each can be run alone.
 The first seed of `config.method` writes to the working directory itself; other seeds and the
 baselines write to `runs/<method>-seed<k>` in it.
 """
@@ -9,27 +8,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import platform
-import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from absl import logging
 
 from csdm_jax import config as configuration
 from csdm_jax import (
     data,
-    distilled,
     evaluate,
     extractors,
-    files,
     methods,
     networks,
     parameterisations,
-    report,
 )
 from csdm_jax.augment import Augmentation
 from csdm_jax.data.device import to_device
@@ -38,9 +29,7 @@ from csdm_jax.distill import Loop
 from csdm_jax.preprocessing import Normaliser
 from csdm_jax.training import Recipe, Trainer
 
-STAGES = ("extractors", "distill", "evaluate", "report")
 TUNING_PER_CLASS = 500
-PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
 
 
 class Experiment:
@@ -124,6 +113,16 @@ class Experiment:
             "images_sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
         }
 
+    def identity(self, method: str, seed: int) -> dict[str, Any]:
+        """What a run's images depend on: a flat dict, the same for the same images."""
+        skipped = (*configuration.MAY_CHANGE, "method")
+        settings = {
+            name: value
+            for name, value in configuration.flatten(self.config).items()
+            if name not in skipped and not name.startswith("evaluate.")
+        }
+        return {"method": method, "seed": seed, "data": self.data_identity} | settings
+
     @functools.cached_property
     def test_set(self) -> evaluate.TestSet:
         """The whole test set on the device, or what stands in for it while tuning."""
@@ -206,139 +205,3 @@ def recipe(settings: Any) -> Recipe:
         cutmix=settings.cutmix,
         logit_adjustment=settings.get("logit_adjustment", 0.0),
     )
-
-
-def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
-    """Runs an experiment, or one stage of it.
-
-    Args:
-      config: see `csdm_jax.config`.
-      workdir: made when missing.
-      stage: "all" or one of `STAGES`.
-
-    Returns:
-      The experiment and the rows of its result table (empty before evaluation).
-    """
-    experiment = Experiment(config, workdir)
-    logging.info("%s", report.describe_data(experiment.dataset.name, experiment.longtail))
-    experiment.workdir.mkdir(parents=True, exist_ok=True)
-    if stage != "report":
-        files.write_json(experiment.workdir / "config.json", config.to_dict())
-    if stage in ("all", "extractors"):
-        _extractor_stage(experiment)
-    for method, seed in experiment.runs:
-        if stage in ("all", "distill"):
-            _distill_stage(experiment, method, seed)
-        if stage in ("all", "evaluate"):
-            _evaluate_stage(experiment, method, seed)
-    if stage in ("all", "report"):
-        folders = [experiment.folder(*one) for one in experiment.runs]
-        return experiment, report.write(experiment.workdir, folders)
-    return experiment, []
-
-
-def _extractor_stage(experiment: Experiment) -> None:
-    """Trains the pool and says how good it is (shown only: nothing is selected by it)."""
-    start = time.monotonic()
-    pool = experiment.pool
-    accuracies = [
-        evaluate.accuracy_by_class(
-            experiment.network,
-            jax.tree.map(lambda leaf, k=k: leaf[k], pool.trained),
-            experiment.test_set,
-            experiment.normaliser,
-        )
-        for k in range(pool.size)
-    ]
-    summary = {
-        "count": pool.size,
-        "evaluated_on": experiment.config.evaluate.on,
-        "accuracy": [round(float(overall), 2) for overall, _ in accuracies],
-        "accuracy_by_class": evaluate.listed(np.mean([row for _, row in accuracies], axis=0)),
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    files.write_json(experiment.workdir / "extractors.json", summary)
-    logging.info("extractors: accuracy %s (shown only)", summary["accuracy"])
-
-
-def _distill_stage(experiment: Experiment, name: str, seed: int) -> None:
-    """Distils with one method and seed, and saves the set with its card."""
-    start = time.monotonic()
-    config = experiment.config
-    loop = experiment.loop(name)
-    folder = experiment.folder(name, seed)
-    state = loop.run(
-        jax.random.key(seed),
-        log_every=config.distill.log_every,
-        metrics_file=folder / "metrics.jsonl",
-        label=f"{name} seed {seed}",
-    )
-    num_classes = experiment.dataset.num_classes
-    result = distilled.DistilledSet(
-        images=np.asarray(loop.method.stored(state)),
-        labels=methods.base.stored_labels(num_classes, config.distill.ipc),
-        parameterisation=config.distill.parameterisation,
-        factor=config.distill.factor,
-        num_classes=num_classes,
-    )
-    seconds = {"distillation": round(time.monotonic() - start, 1)}
-    distilled.save(folder, result, _card(experiment, name, seed) | {"seconds": seconds})
-
-
-def _card(experiment: Experiment, method: str, seed: int) -> dict[str, Any]:
-    """The facts that a user of the distilled set needs."""
-    dataset = experiment.dataset
-    return {
-        "method": method,
-        "seed": seed,
-        "ipc": experiment.config.distill.ipc,
-        "value_range": [0.0, 1.0],
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
-        "preprocessing": "(decoded image - mean) / std; test images: uint8 / 255, then the same",
-        "layout": "NHWC, class-major",
-        "class_names": list(dataset.class_names),
-        "data": experiment.data_identity,
-        "config": experiment.config.to_dict(),
-        "versions": {name: metadata.version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _check_same_run(
-    experiment: Experiment, name: str, seed: int, folder: Path, card: dict[str, Any]
-) -> None:
-    """Refuses to score a set that another configuration left in the folder."""
-    expected = _card(experiment, name, seed)
-    for field in ("method", "seed", "ipc", "data"):
-        if card[field] != expected[field]:
-            raise ValueError(
-                f"the distilled set in {folder} has {field} {card[field]}, this configuration "
-                f"{expected[field]}: give the configuration or the workdir that belong together"
-            )
-
-
-def _evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
-    """Trains fresh networks on a saved set and adds their accuracies to its card."""
-    start = time.monotonic()
-    settings = experiment.config.evaluate
-    folder = experiment.folder(name, seed)
-    result, card = distilled.load(folder)
-    _check_same_run(experiment, name, seed, folder, card)
-    images, targets = result.training_data()
-    accuracies = {}
-    for architecture in settings.networks:
-        evaluations = evaluate.evaluate(
-            images,
-            targets,
-            experiment.test_set,
-            trainer=experiment.trainer(architecture),
-            seeds=range(settings.seed, settings.seed + settings.count),
-            check_every=settings.check_every,
-            label=f"evaluate {name} seed {seed} {architecture}",
-        )
-        accuracies[architecture] = [vars(one) for one in evaluations]
-    card["config"]["evaluate"] = settings.to_dict()  # what gives the accuracies below
-    seconds = card["seconds"] | {"evaluation": round(time.monotonic() - start, 1)}
-    distilled.save(folder, result, card | {"accuracies": accuracies, "seconds": seconds})

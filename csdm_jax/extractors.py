@@ -16,13 +16,17 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from csdm_jax import files
+from csdm_jax import files, health
 from csdm_jax.data.device import DeviceData
 from csdm_jax.networks import Network
 from csdm_jax.progress import Progress
+from csdm_jax.seeds import root_key
 from csdm_jax.training import Trainer
 
 Params = Any
+
+FORMAT = 2
+"""Raise it when the files, or the random numbers behind the weights, change."""
 
 
 class Pool(NamedTuple):
@@ -64,7 +68,7 @@ def draw(pool: Pool, key: jax.Array) -> tuple[Params, Params]:
 
 def pool_name(description: dict[str, Any]) -> str:
     """The folder name of a pool: a hash of all that its weights depend on."""
-    text = json.dumps(description, sort_keys=True, default=str)
+    text = json.dumps([FORMAT, description], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -90,17 +94,20 @@ def ensure_pool(
       seed: network k is a pure function of (seed, k).
     """
     folder = Path(folder) / pool_name(description)
-    files.write_json(folder / "description.json", description)
+    if not (folder / "description.json").exists():  # a finished pool may be read-only
+        files.write_json(folder / "description.json", description)
     targets = jax.nn.one_hot(data.labels, len(data.counts))
     members = []
     progress = Progress("extractors", count * trainer.recipe.epochs)
     for k in range(count):
         path = folder / f"network-{k:02d}.msgpack"
-        key = jax.random.fold_in(jax.random.key(seed), k)
-        if not path.exists():
+        key = jax.random.fold_in(root_key("extractors", seed), k)
+        member = _load(path, network)
+        if member is None:
             _train_one(path, key, network, trainer, data.images, targets, progress)
+            member = _load(path, network)
         progress.reach((k + 1) * trainer.recipe.epochs)
-        members.append(_load(path, network))
+        members.append(member)
     progress.close()
     halves = zip(*members, strict=True)
     return Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
@@ -117,15 +124,23 @@ def _train_one(path, key, network, trainer, images, targets, progress) -> None:
 
     # `fit` donates what it starts from: give it weights of its own.
     start = network.init(init_key)
-    trained = trainer.fit(fit_key, images, targets, params=start, on_report=on_report)
+    trained = trainer.fit(
+        fit_key, images, targets, params=start, on_report=on_report, label=f"extractor {path.stem}"
+    )
     weights = {"initial": initial, "trained": jax.device_get(trained)}
-    files.write_bytes(path, flax.serialization.msgpack_serialize(weights))
+    files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
     logging.info("extractor saved: %s", path)
 
 
-def _load(path: Path, network: Network) -> tuple[Params, Params]:
-    """Reads one network's weights back, checked against the architecture's shapes."""
-    weights = flax.serialization.msgpack_restore(path.read_bytes())
+def _load(path: Path, network: Network) -> tuple[Params, Params] | None:
+    """One network's weights; None when there are none. What is damaged is set aside."""
+    try:
+        weights = flax.serialization.msgpack_restore(files.read_sealed_bytes(path))
+    except FileNotFoundError:
+        return None
+    except files.DamagedError as error:
+        files.set_aside(path, error)
+        return None
     expected = jax.eval_shape(network.init, jax.random.key(0))
     for half in ("initial", "trained"):
         found = jax.tree.map(jnp.shape, weights[half])
@@ -133,5 +148,10 @@ def _load(path: Path, network: Network) -> tuple[Params, Params]:
             raise ValueError(
                 f"extractor {path} does not hold the weights of {network.name}: delete the file, "
                 "it will be trained again"
+            )
+        if not health.finite(weights[half]):
+            raise FloatingPointError(
+                f"extractor {path}: its {half} weights are not finite: delete the file, it will be "
+                "trained again"
             )
     return weights["initial"], weights["trained"]

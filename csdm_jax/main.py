@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from csdm_jax import config as configuration
-from csdm_jax import experiment
+from csdm_jax import interruption, stages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -27,7 +27,7 @@ _WORKDIR = flags.DEFINE_string(
 _STAGE = flags.DEFINE_enum(
     "stage",
     "all",
-    ["all", *experiment.STAGES],
+    ["all", *stages.STAGES],
     "Run one stage on what the stages before it left in the working directory.",
 )
 _DATA_DIR = flags.DEFINE_string(
@@ -64,7 +64,11 @@ def main(argv: list[str]) -> None:
             config.data.data_dir = _DATA_DIR.value
         workdir = Path(_WORKDIR.value or Path("runs") / config.name)
         logging.info("devices: %s", jax.devices())
-        experiment.run(config, workdir, stage=_STAGE.value)
+        with interruption.handled():
+            stages.run(config, workdir, stage=_STAGE.value)
+    except interruption.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(interruption.EXIT_CODE)
     except (ArithmeticError, ImportError, OSError, ValueError) as error:
         logging.debug("refused", exc_info=True)
         sys.exit(f"error: {_explain(error)}")

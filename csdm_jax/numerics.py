@@ -43,3 +43,57 @@ def unit_features(x: jax.Array) -> jax.Array:
     wide = wide / jnp.where(peak > 0, peak, 1.0)
     norm = modulus(jnp.sum(jnp.square(wide), axis=-1, keepdims=True))
     return jnp.where(norm > 0, wide / jnp.where(norm > 0, norm, 1.0), 0.0).astype(x.dtype)
+
+
+# Chebyshev fits on [-pi/2, pi/2], in powers of r^2: sin(r) / r to 7e-9 and cos(r) to 1e-12.
+_SINE = (1.0, -0.16666666616857523, 8.333330975243459e-3, -1.9840861260139394e-4,
+         2.7525271856160387e-6, -2.3889223372566106e-8)  # fmt: skip
+_COSINE = (1.0, -0.4999999999701437, 4.166666647290818e-2, -1.3888884171347196e-3,
+           2.480103993714963e-5, -2.7524669479027243e-7, 1.9907475899778355e-9)  # fmt: skip
+# pi in three parts; the first has few bits, so that its multiples are exact in float32.
+_PI_PARTS = (3.140625, 9.6797943115234375e-4, -3.2584136988589307e-7)
+
+
+@jax.custom_jvp
+def sincos(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sine and cosine in one, from one range reduction.
+
+    In float32 the absolute error is below 3e-7 up to |x| = 1e6, where float32 itself resolves a
+    phase to 0.06; beyond, values stay in [-1, 1]. XLA's own functions are more accurate (4e-8)
+    and take five times as long on a CPU. Other dtypes use those.
+
+    Args:
+        x: any shape, radians.
+
+    Returns:
+        Sine and cosine, each of the shape and dtype of `x`.
+
+    >>> [round(float(value), 6) for value in sincos(jnp.array(1.0))]
+    [0.841471, 0.540302]
+    """
+    if x.dtype != jnp.float32:
+        return jnp.sin(x), jnp.cos(x)
+    half_turns = jnp.round(x * (1.0 / jnp.pi))
+    rest = x
+    for part in _PI_PARTS:
+        rest = rest - half_turns * part
+    rest = jnp.clip(rest, -0.6 * jnp.pi, 0.6 * jnp.pi)  # changes nothing below 1e6
+    square = jnp.square(rest)
+    sine, cosine = rest * _horner(_SINE, square), _horner(_COSINE, square)
+    odd = half_turns.astype(jnp.int32) & 1 == 1
+    return jnp.where(odd, -sine, sine), jnp.where(odd, -cosine, cosine)
+
+
+@sincos.defjvp
+def _sincos_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    (sine, cosine), (dx,) = sincos(*primals), tangents
+    return (sine, cosine), (cosine * dx, -sine * dx)
+
+
+def _horner(coefficients: tuple[float, ...], z: jax.Array) -> jax.Array:
+    value = jnp.full_like(z, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * z + coefficient
+    return value

@@ -17,13 +17,18 @@ class Progress:
     Args:
       label: name of the stage.
       total: units in all.
+      done: units that an earlier process completed.
     """
 
-    def __init__(self, label: str, total: int):
-        self.done = 0
+    def __init__(self, label: str, total: int, *, done: int = 0):
+        self.done = self._initial = done
         self._start = self._last_line = time.monotonic()
         self._bar = tqdm(
-            total=total, desc=label, disable=not sys.stderr.isatty(), dynamic_ncols=True
+            total=total,
+            initial=done,
+            desc=label,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
         )
         self._label = label
         self._total = total
@@ -40,7 +45,12 @@ class Progress:
         ):
             self._last_line = now
             meter = tqdm.format_meter(
-                done, self._total, now - self._start, prefix=self._label, ncols=0
+                done,
+                self._total,
+                now - self._start,
+                initial=self._initial,
+                prefix=self._label,
+                ncols=0,
             )
             logging.info("%s %s", meter, text)
 

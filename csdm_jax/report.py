@@ -15,18 +15,10 @@ from typing import Any
 import numpy as np
 
 from csdm_jax import distilled, files
+from csdm_jax.config import BOOKKEEPING, flatten
 from csdm_jax.data.longtail import LongTail
 from csdm_jax.evaluate import group_accuracies, listed
 
-# Fields in which the runs of one row may differ: which run it is, and where it is kept.
-RUN_FIELDS = ("name", "method", "baselines")
-RUN_PATHS = (
-    ("data", "data_dir"),
-    ("data", "cache_dir"),
-    ("extractors", "pool_dir"),
-    ("distill", "seeds"),
-    ("distill", "log_every"),
-)
 COLUMNS = ("method", "network", "runs", "last epoch", "best (optimistic)", "many", "medium", "few")
 
 
@@ -54,9 +46,8 @@ def run_folders(workdir: Path) -> list[Path]:
 
 def _settings(card: dict[str, Any]) -> str:
     """The configuration behind a row, without what may differ between the runs of one row."""
-    config = {name: value for name, value in card["config"].items() if name not in RUN_FIELDS}
-    for section, field in RUN_PATHS:
-        config[section] = {k: v for k, v in config.get(section, {}).items() if k != field}
+    skipped = (*BOOKKEEPING, "method", "baselines", "distill.seeds")
+    config = {n: value for n, value in flatten(card["config"]).items() if n not in skipped}
     return json.dumps(config, sort_keys=True)
 
 

@@ -16,8 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from csdm_jax import interruption
+
 Step = Callable[[Any, Any, jax.Array], tuple[Any, Any]]
 STRATEGIES = ("loop", "scan")
+_AHEAD = 2  # steps that may be under way on the device while Python prepares the next
 
 
 class Stepper:
@@ -45,17 +48,21 @@ class Stepper:
         )
 
     def __call__(self, carry: Any, constants: Any, first: int, count: int) -> tuple[Any, Any]:
-        """Runs steps `first .. first + count - 1`.
+        """Runs steps `first .. first + count - 1`, at least one of them.
 
         Returns:
           The new carry (on the device) and the metrics as NumPy arrays with a leading axis of
-          `count` steps.
+          the steps done: `count`, or fewer when a signal asked for the end meanwhile ("loop").
         """
         if self.strategy == "scan":
             carry, metrics = self._many(carry, constants, jnp.int32(first), count=count)
             return carry, jax.device_get(metrics)
-        rows = []
+        rows: list[Any] = []
         for index in range(first, first + count):
+            if len(rows) > _AHEAD:  # without it hundreds of queued steps would outlast a signal
+                jax.block_until_ready(rows[-_AHEAD])
+                if interruption.requested():
+                    break
             carry, metrics = self._one(carry, constants, np.int32(index))
             rows.append(metrics)
         rows = jax.device_get(rows)

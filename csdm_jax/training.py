@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from csdm_jax import augment
+from csdm_jax import augment, health, interruption
 from csdm_jax.data.device import epoch_batches
 from csdm_jax.networks import Network
 from csdm_jax.optimisers import optimiser, step_decay
@@ -82,6 +82,7 @@ class Trainer:
         params: Params | None = None,
         report_every: int = 1,
         on_report: Callable[[int, Params, float], None] | None = None,
+        label: str = "training",
     ) -> Params:
         """Trains one network.
 
@@ -93,9 +94,14 @@ class Trainer:
           report_every: epochs between calls of `on_report`.
           on_report: called with (epochs done, params, mean loss since the last call), the last
             epoch always included. Must not keep `params`: they are donated to the next step.
+          label: name of the training in errors.
 
         Returns:
           The trained parameters.
+
+        Raises:
+          FloatingPointError: when the loss or a weight is no longer finite; names the step.
+          Interrupted: when a signal asked for the end; nothing is kept of this network.
         """
         init_key, step_key = jax.random.split(key)
         if params is None:
@@ -106,7 +112,10 @@ class Trainer:
         constants = (images, targets, prior, step_key)
         for start in range(0, self.recipe.epochs, report_every):
             epochs = min(report_every, self.recipe.epochs - start)
-            carry, loss = stepper(carry, constants, start * per_epoch, epochs * per_epoch)
+            first = start * per_epoch
+            carry, loss = stepper(carry, constants, first, epochs * per_epoch)
+            interruption.check(f"in {label}, after step {first + len(loss)}")
+            _check_finite(label, first, loss, carry[0])
             if on_report:
                 on_report(start + epochs, carry[0], float(np.mean(loss)))
         return carry[0]
@@ -152,3 +161,15 @@ class Trainer:
         loss, gradient = jax.value_and_grad(loss_of)(params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), loss
+
+
+def _check_finite(label: str, first: int, loss: np.ndarray, params: Params) -> None:
+    """Stops at the first bad loss of some steps, or at bad weights after them."""
+    fault = health.first_fault({"loss": np.isfinite(loss)})
+    if fault is None and not health.finite(params):
+        fault = len(loss) - 1, "weights"
+    if fault:
+        raise FloatingPointError(
+            f"{label}: {fault[1]} not finite at step {first + fault[0]}: lower its learning_rate, "
+            "or check the images it is trained on"
+        )

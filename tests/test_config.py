@@ -75,6 +75,46 @@ def test_an_impossible_value_is_refused_with_field_value_and_range(field, value,
         configuration.validate(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "hint"),
+    [("method", "csmd", "did you mean 'csdm'"), ("sdd.kernel", "laplas", "did you mean 'laplace'")],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_one(field, value, hint):
+    config = configuration.default_config()
+    section, _, leaf = field.rpartition(".")
+    (config[section] if section else config)[leaf] = value
+    with pytest.raises(ConfigError, match=hint):
+        configuration.validate(config)
+
+
+def test_a_method_is_not_its_own_baseline():
+    config = configuration.default_config()
+    config.baselines = ("dm", "csdm")
+    with pytest.raises(ConfigError, match=r"baselines .* must not name config.method 'csdm'"):
+        configuration.validate(config)
+
+
+def test_what_may_change_when_a_run_is_taken_up_again():
+    before = configuration.flatten(configuration.default_config())
+    after = before | {
+        "distill.log_every": 7,
+        "distill.steps": 20_000,
+        "distill.seeds": (0, 1),
+        "baselines": ("dm",),
+    }
+    assert configuration.differences(before, after) == []
+    after |= {"distill.seeds": (1,), "alpha.head": 0.6, "evaluate.decay_at": (0.5,)}
+    assert configuration.differences(before, after) == [
+        "alpha.head: 0.7 -> 0.6",
+        "evaluate.decay_at: [0.2, 0.4, 0.6, 0.8] -> [0.5]",
+        "distill.seeds: [0] -> [1]",
+    ]
+
+
+def test_every_field_that_may_change_exists():
+    assert set(configuration.MAY_CHANGE) <= set(configuration.SCHEMA)
+
+
 def test_an_unknown_field_is_refused_with_the_nearest_name():
     config = configuration.default_config()
     with config.unlocked():

@@ -279,3 +279,13 @@ def test_second_start_reads_the_cache_without_tfds(tmp_path, monkeypatch):
     second = data.load("cifar100", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert time.monotonic() - start < 1
     assert np.array_equal(first.train_images, second.train_images)
+
+
+def test_a_folder_that_names_a_module_of_its_own_is_refused(tmp_path):
+    directory, _ = _cifar100(tmp_path)
+    features = directory / "features.json"
+    text = features.read_text()
+    features.write_text(text.replace("tensorflow_datasets.core.features.image_feature", "evil"))
+    with pytest.raises(ValueError, match=r"features\.json names the class 'evil\.Image'"):
+        data.load("cifar100", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert "evil" not in sys.modules

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,15 @@ REAL, SYNTHETIC, FREQUENCIES = draw(C, N, D), draw(C, M, D) + 0.3, draw(T, D)
 ALPHAS = jnp.array([0.2, 0.5, 0.9])
 ONE = (REAL[0], SYNTHETIC[0], FREQUENCIES)
 ALL = (REAL, SYNTHETIC, FREQUENCIES)
+
+
+SIZES = ((7, 2, 5), (4, 3, 2))  # real and synthetic rows of each class
+FLAT = (
+    jnp.concatenate([REAL[c, :size] for c, size in enumerate(SIZES[0])]),
+    jnp.concatenate([SYNTHETIC[c, :size] for c, size in enumerate(SIZES[1])]),
+    FREQUENCIES,
+)
+RAGGED = {"real_sizes": SIZES[0], "synthetic_sizes": SIZES[1]}
 
 
 def reference(real, synthetic, frequencies, alpha, weights=None):
@@ -142,6 +152,76 @@ def test_ragged_classes_ignore_their_padding(loss, chunk):
     assert not np.any(np.asarray(gradient)[~np.asarray(present)])
     for c, size in enumerate(sizes):
         np.testing.assert_allclose(gradient[c, :size], alone[c][1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 6, 14])
+@pytest.mark.parametrize("loss", LOSSES[1:])
+def test_concatenated_classes_equal_padded_ones(loss, chunk):
+    """Tiles that cut through classes, hold several or a part of one: value and gradients."""
+    present = [
+        jnp.arange(n)[None] < jnp.array(SIZES[side])[:, None] for side, n in ((0, N), (1, M))
+    ]
+
+    def padded(real, synthetic):
+        weights = {"real_weights": present[0], "synthetic_weights": present[1]}
+        return loss(real, synthetic, FREQUENCIES, alpha=ALPHAS, **weights)
+
+    def ragged(real, synthetic):
+        return loss(real, synthetic, FREQUENCIES, alpha=ALPHAS, sample_chunk=chunk, **RAGGED)
+
+    value, gradients = jax.jit(jax.value_and_grad(padded, (0, 1)))(*ALL[:2])
+    flat, flat_gradients = jax.jit(jax.value_and_grad(ragged, (0, 1)))(*FLAT[:2])
+    np.testing.assert_allclose(flat, value, rtol=1e-5)
+    for found, expected, mask in zip(flat_gradients, gradients, present, strict=True):
+        np.testing.assert_allclose(found, expected[mask], rtol=1e-4, atol=1e-7)
+
+
+def test_concatenated_classes_agree_with_the_float64_reference():
+    cuts = [np.cumsum(sizes)[:-1] for sizes in SIZES]
+    real, synthetic = (np.split(np.asarray(x), c) for x, c in zip(FLAT[:2], cuts, strict=True))
+    classes = zip(real, synthetic, strict=True)
+    expected = np.array([reference(*pair, FREQUENCIES, 0.3) for pair in classes]).T
+    loss, parts = cj.sdd_parts(*FLAT, alpha=0.3, **RAGGED)
+    np.testing.assert_allclose(parts["amplitude"], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(parts["phase"], expected[1], rtol=1e-5)
+    np.testing.assert_allclose(loss, np.sum(0.3 * expected[0] + 0.7 * expected[1]), rtol=1e-5)
+    np.testing.assert_allclose(cj.cfd_loss(*FLAT, alpha=0.3, **RAGGED), expected[2].sum(), 1e-5)
+
+
+def test_weights_of_concatenated_classes_are_repetitions():
+    counts = np.array([1, 3, 0, 2, 1, 1, 2, 2, 1, 0, 4, 1, 1, 3])
+    sizes = tuple(int(part.sum()) for part in np.split(counts, np.cumsum(SIZES[0])[:-1]))
+    weighted = cj.sdd_loss(*FLAT, real_weights=jnp.asarray(counts), **RAGGED)
+    repeated = jnp.repeat(FLAT[0], counts, axis=0)
+    expected = cj.sdd_loss(repeated, *FLAT[1:], **(RAGGED | {"real_sizes": sizes}))
+    np.testing.assert_allclose(weighted, expected, rtol=1e-5)
+
+
+def test_a_tile_sums_over_the_classes_it_meets_not_over_all():
+    """Linear in the number of classes: tiles of 8 rows see two classes of 4, out of 10 or 100."""
+
+    def products(classes):
+        sizes, rows = (4,) * classes, jnp.ones((4 * classes, 3))
+        loss = functools.partial(
+            cj.sdd_loss, real_sizes=sizes, synthetic_sizes=sizes, sample_chunk=8
+        )
+        text = jax.jit(loss).lower(rows, rows, jnp.ones((16, 3))).as_text()
+        return re.findall(r"dot_general.*-> tensor<(\w+)>", text)
+
+    assert products(100) == products(10) == ["8x16xf32", "2x16xf32", "2x16xf32"] * 2
+
+
+def test_bfloat16_products_change_the_value_a_little():
+    real, synthetic = (cj.unit_features(draw(200, 512, seed=seed)) for seed in (1, 2))
+    t = cj.sample_frequencies(jax.random.key(0), cj.RBF(1.0), 256, 512)
+    exact, gradient = jax.value_and_grad(cj.sdd_loss, 1)(real, synthetic + 0.02, t)
+    rounded, rounded_gradient = jax.jit(
+        jax.value_and_grad(functools.partial(cj.sdd_loss, matmul_dtype="bfloat16"), 1)
+    )(real, synthetic + 0.02, t)
+    assert rounded.dtype == rounded_gradient.dtype == jnp.float32
+    assert 0 < abs(float(rounded / exact) - 1) < 0.01
+    distance = jnp.linalg.norm(rounded_gradient - gradient) / jnp.linalg.norm(gradient)
+    assert 0 < float(distance) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -374,13 +454,23 @@ BAD = float("nan")
         (ONE, {"real_weights": jnp.full(N, -1.0)}, r"non-negative, got values from"),
         (ONE, {"real_weights": jnp.full(N, BAD)}, r"non-negative, got values from"),
         (ONE, {"real_weights": jnp.zeros(N)}, r"real weights of a class are all zero"),
-        (ALL, {"alpha": ALPHAS[:2]}, r"alpha has shape \(2,\), the features \(3, 7, 5\)"),
-        (ONE, {"alpha": ALPHAS}, r"alpha has shape \(3,\), the features \(7, 5\)"),
+        (ALL, {"alpha": ALPHAS[:2]}, r"alpha has shape \(2,\), the features 3 classes"),
+        (ONE, {"alpha": ALPHAS}, r"alpha has shape \(3,\), the features one class"),
         (ALL, {"alpha": ALPHAS.at[1].set(1.0)}, r"open interval \(0, 1\), got \[0.2.*, 1.0, 0.8"),
         *(
             (ONE, {"alpha": alpha}, r"alpha must lie in the open interval \(0, 1\), got")
             for alpha in (0.0, 1.0, -0.5, 2, BAD)
         ),
+        (FLAT, {"real_sizes": SIZES[0]}, r"real features have 3 classes, synthetic 1: pass"),
+        (FLAT, {"real_sizes": (7, 8), "synthetic_sizes": (4, 5)}, r"\(7, 8\).*add up to the 14"),
+        (FLAT, {"synthetic_sizes": (9, 0)}, r"synthetic_sizes \(9, 0\) must be positive"),
+        (ALL, {"real_sizes": (7, 7, 7)}, r"real_sizes belongs to real features of shape \[N, d\]"),
+        (
+            FLAT,
+            RAGGED | {"real_weights": jnp.array([1.0] * 7 + [0.0] * 2 + [1.0] * 5)},
+            r"real weights of a class are all zero, real_sizes \(7, 2, 5\)",
+        ),
+        (ONE, {"matmul_dtype": "int8"}, r"matmul_dtype must be floating, such as 'bfloat16'"),
         (ONE, {"frequency_chunk": 0}, r"frequency_chunk must be at least 1, got 0: pass None"),
         (ONE, {"sample_chunk": -1}, r"sample_chunk must be at least 1, got -1: pass None"),
     ],

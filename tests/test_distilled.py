@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from csdm_jax import distilled
+from csdm_jax import distilled, files
 from csdm_jax.distilled import DistilledSet
 
 
@@ -48,9 +48,19 @@ def test_soft_labels_are_used_as_they_are():
         ({"images": np.full((6, 8, 8, 3), 1.5, np.float32)}, r"within \[0, 1\], got .* 1.5"),
         ({"images": np.full((6, 8, 8, 3), np.nan, np.float32)}, "must be finite"),
         ({"images": np.zeros((6, 8, 8), np.float32)}, r"floats \[n, H, W, ch\], got .*\(6, 8, 8\)"),
-        ({"labels": np.zeros(5, np.int32)}, "6 distilled images need as many labels, got 5"),
+        (
+            {"labels": np.zeros(5, np.int32)},
+            r"as many labels, .* got shape \(5,\)",
+        ),
         ({"labels": np.full(6, 3, np.int32)}, r"lie in 0..2, got 3..3"),
         ({"labels": np.tile(np.float32([2, -1, 0]), (6, 1))}, r"probabilities \[n, 3\]"),
+        ({"labels": np.ones((6, 3), np.int32)}, r"probabilities \[n, 3\]"),
+        ({"labels": np.zeros(6, np.float32)}, "must be integers, class numbers from 0"),
+        ({"labels": np.zeros((6, 1, 1), np.int32)}, "as many labels"),
+        ({"images": np.zeros((0, 8, 8, 3), np.float32)}, "floats"),
+        ({"factor": 0}, "factor must be an integer of at least 1, got 0"),
+        ({"num_classes": True}, "num_classes must be an integer of at least 1, got True"),
+        ({"parameterisation": "jpeg"}, "parameterisation"),
         ({"labels": np.ones((6, 3), np.float32)}, r"probabilities \[n, 3\].* sum to 3"),
     ],
 )
@@ -69,5 +79,32 @@ def test_pickled_objects_are_not_loaded(tmp_path):
     distilled.save(tmp_path, example(), {})
     objects = np.array([{}] * 6, dtype=object)
     np.savez(tmp_path / "distilled.npz", images=objects, labels=objects)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    card = files.read_sealed_json(tmp_path / "card.json")
+    card["distilled_sha256"] = files.sha256(tmp_path / "distilled.npz")
+    files.write_sealed_json(tmp_path / "card.json", card)
+    with pytest.raises(ValueError, match="Python objects, which could run code"):
         distilled.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["distilled.npz", "card.json"])
+def test_a_flipped_bit_is_noticed(name, tmp_path):
+    distilled.save(tmp_path, example(), {"method": "csdm"})
+    content = bytearray((tmp_path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(files.DamagedError, match=name):
+        distilled.load(tmp_path)
+
+
+def test_a_card_without_its_fields_is_refused(tmp_path):
+    distilled.save(tmp_path, example(), {})
+    files.write_sealed_json(tmp_path / "card.json", {"factor": 2})
+    with pytest.raises(ValueError, match="lacks parameterisation, num_classes, distilled_sha256"):
+        distilled.load(tmp_path)
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    for folder in ("a", "b"):
+        distilled.save(tmp_path / folder, example(), {"method": "csdm"})
+    for name in ("distilled.npz", "card.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

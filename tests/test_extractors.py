@@ -1,17 +1,19 @@
 import dataclasses
 
+import flax.serialization
 import jax
 import numpy as np
 import pytest
 
-from csdm_jax import extractors, networks
+from csdm_jax import extractors, files, networks
+from csdm_jax.seeds import root_key
 from csdm_jax.training import Trainer
 from tests.test_training import RECIPE
 
 
-def make(tiny, folder, *, count=2, network=None, seed=0):
+def make(tiny, folder, *, count=2, network=None, seed=0, recipe=None):
     network = network or tiny.network
-    recipe = dataclasses.replace(RECIPE, epochs=2)
+    recipe = recipe or dataclasses.replace(RECIPE, epochs=2)
     return extractors.ensure_pool(
         folder,
         {"test": 1},
@@ -36,7 +38,7 @@ def test_networks_are_trained_once_and_loaded_after(tiny, tmp_path):
 def test_initial_and_trained_weights_are_both_kept(tiny, tmp_path):
     pool = make(tiny, tmp_path)
     for k in range(2):
-        fresh = jax.random.split(jax.random.fold_in(jax.random.key(0), k))[0]
+        fresh = jax.random.split(jax.random.fold_in(root_key("extractors", 0), k))[0]
         expected = tiny.network.init(fresh)
         initial = jax.tree.map(lambda leaf, k=k: leaf[k], pool.initial)
         jax.tree.map(np.testing.assert_array_equal, initial, expected)
@@ -68,6 +70,34 @@ def test_a_pool_of_another_architecture_is_refused(tiny, tmp_path):
     wider = networks.create("convnet", num_classes=3, image_shape=(8, 8, 3), depth=2, width=12)
     with pytest.raises(ValueError, match=r"does not hold the weights of convnet: delete the file"):
         make(tiny, tmp_path, network=wider)
+
+
+def test_a_damaged_network_is_set_aside_and_trained_again(tiny, tmp_path):
+    first = make(tiny, tmp_path)
+    (path,) = tmp_path.glob("*/network-01.msgpack")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    again = make(tiny, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert path.read_bytes() == content
+    assert path.with_name("network-01.msgpack.damaged-0").exists()
+
+
+def test_weights_that_are_not_finite_are_refused_with_the_file(tiny, tmp_path):
+    make(tiny, tmp_path, count=1)
+    (path,) = tmp_path.glob("*/network-00.msgpack")
+    weights = flax.serialization.msgpack_restore(files.read_sealed_bytes(path))
+    weights["trained"] = jax.tree.map(lambda leaf: leaf * np.nan, weights["trained"])
+    files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
+    with pytest.raises(FloatingPointError, match=r"network-00\.msgpack: its trained weights"):
+        make(tiny, tmp_path, count=1)
+
+
+def test_a_diverging_training_stops_with_its_step(tiny, tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=3, optimiser="sgd", learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="extractor network-00: loss not finite at step"):
+        make(tiny, tmp_path, count=1, recipe=recipe)
+    assert not list(tmp_path.glob("*/*.msgpack"))
 
 
 def test_pools_with_other_settings_have_other_names():

@@ -42,6 +42,7 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
         assert f"| {method} | convnet | 2 x 2 |" in result.stdout
     names = {path.name for path in workdir.iterdir() if path.is_file()}
     assert names == {
+        ".lock",
         "card.json",
         "config.json",
         "curves.png",
@@ -51,6 +52,7 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
         "metrics.jsonl",
         "table.json",
         "table.md",
+        "timings.json",
     }
 
 
@@ -64,7 +66,8 @@ def test_the_card_says_all_that_a_user_of_the_images_needs(finished):
     assert card["config"]["distill"]["steps"] == 4
     assert set(card["versions"]) >= {"csdm_jax", "jax", "flax", "python"}
     assert len(card["accuracies"]["convnet"]) == 2
-    assert set(card["seconds"]) == {"distillation", "evaluation"}
+    timings = json.loads((workdir / "timings.json").read_text())
+    assert set(timings) == {"extractors", "distillation", "evaluation", "sha256"}
     with np.load(workdir / "distilled.npz") as arrays:
         assert arrays["images"].shape == (20, 8, 8, 1)
         np.testing.assert_array_equal(arrays["labels"], np.repeat(np.arange(10), 2))
@@ -103,12 +106,22 @@ def test_stages_run_alone_give_the_same_images(finished, tmp_path):
         np.testing.assert_array_equal(one["images"], other["images"])
 
 
-def test_a_set_of_another_configuration_is_not_scored(finished):
+def test_another_configuration_is_refused_in_a_directory_that_was_begun(finished):
     workdir, _ = finished
     flags = (*SMALL, f"--workdir={workdir}", "--stage=evaluate", "--config.baselines=()")
-    result = run(*flags, "--config.method=dm")
+    result = run(*flags, "--config.method=dm", "--config.sdd.scale=2.0")
     assert result.returncode == 1
-    assert "has method csdm, this configuration dm" in result.stderr
+    assert "begun with another configuration" in result.stderr
+    assert "method: 'csdm' -> 'dm'; sdd.scale: 1.0 -> 2.0" in result.stderr
+
+
+def test_a_finished_run_is_left_alone(finished):
+    workdir, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("distilled.npz")}
+    again = run(*SMALL, f"--workdir={workdir}")
+    assert again.returncode == 0 and "csdm seed 1: distilled before" in again.stderr
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob("checkpoints/*/manifest.json")}
+    assert len(before) == 6 and "| csdm | convnet | 2 x 2 |" in again.stdout
 
 
 @pytest.mark.parametrize(

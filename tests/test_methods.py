@@ -64,9 +64,11 @@ def one_step_loss(name, config, context):
     return metrics, classes, calibration, distance_key
 
 
-def test_dm_is_the_squared_distance_of_class_means(config, context):
+@pytest.mark.parametrize(("batch", "sizes"), [(8, (8, 8, 8)), (20, (20, 17, 8))])
+def test_dm_is_the_squared_distance_of_class_means(batch, sizes, config, context):
+    config.distill.batch = batch
     metrics, classes, calibration, _ = one_step_loss("dm", config, context)
-    assert [len(real) for real, _ in classes] == [8, 8, 8]
+    assert tuple(len(real) for real, _ in classes) == sizes
     expected = sum(np.sum((r.mean(0) - s.mean(0)) ** 2) for r, s in classes)
     np.testing.assert_allclose(metrics["matching"], expected, rtol=1e-4)
     np.testing.assert_allclose(metrics["calibration"], calibration, rtol=1e-5)

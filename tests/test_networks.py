@@ -1,5 +1,7 @@
 """Networks: sizes, initialisation and forward passes against float64 NumPy."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -337,3 +339,51 @@ def test_create_rejects(arguments, message):
 def test_apply_rejects_images_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"images \[n, 32, 32, 3\], got .*image_shape"):
         make().apply({}, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_convolution_is_that_of_jax_in_value_and_gradients(size):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, k = jax.random.normal(keys[0], (2, 6, 7, 3)), jax.random.normal(keys[1], (size, size, 3, 4))
+
+    def plain(x, k):
+        sums = jax.lax.conv_general_dilated(
+            x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jnp.sum(jnp.sin(sums))
+
+    def ours(x, k):
+        return jnp.sum(jnp.sin(layers.same_conv(x, k)))
+
+    value, gradients = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, k)
+    expected, expected_gradients = jax.jit(jax.value_and_grad(plain, (0, 1)))(x, k)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for found, other in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 5, 100])
+def test_tiles_change_neither_outputs_nor_the_gradient_to_the_images(limit):
+    net = networks.create("convnet", num_classes=3, image_shape=(8, 8, 3), depth=2, width=4)
+    params = net.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (10, 8, 8, 3))
+
+    def loss(apply, images):
+        logits, features = apply(params, images)
+        return jnp.sum(jnp.sin(logits)) + jnp.sum(features**2), (logits, features)
+
+    def tiled(params, images):
+        return net.apply_in_tiles(params, images, limit)
+
+    results = [
+        jax.jit(jax.value_and_grad(functools.partial(loss, apply), has_aux=True))(images)
+        for apply in (net.apply, tiled)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5), *results)
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"), [("convnet", 32 * 32 * 128), ("resnet18", 32 * 32 * 64)]
+)
+def test_the_largest_map_is_an_activation_not_a_kernel(name, largest):
+    assert networks.create(name, num_classes=10, image_shape=(32, 32, 3)).largest_map == largest

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset, check_dataset, pixel_statistics
+from csdm_jax.npz import read_npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -30,7 +29,7 @@ def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
             f"data set 'npz' needs data_dir to be an .npz file, got {data_dir}: "
             f"write one with np.savez(path, {', '.join(f'{a}=...' for a in ARRAYS)})"
         )
-    x_train, y_train, x_test, y_test = _read_arrays(data_dir)
+    x_train, y_train, x_test, y_test = read_npz(data_dir, ARRAYS).values()
     train_labels, test_labels = _labels(data_dir, y_train), _labels(data_dir, y_test)
     train_images, test_images = (x[..., None] if x.ndim == 3 else x for x in (x_train, x_test))
     names = tuple(str(c) for c in range(len(np.unique(train_labels))))
@@ -42,21 +41,6 @@ def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
             data_dir.stem, train_images, train_labels, test_images, test_labels, names, mean, std
         )
     )
-
-
-def _read_arrays(path: Path) -> list[np.ndarray]:
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is not an .npz archive")
-        with np.load(path, allow_pickle=False) as archive:
-            if missing := [name for name in ARRAYS if name not in archive]:
-                raise ValueError(f"arrays {missing} are missing, it holds {sorted(archive)}")
-            return [archive[name] for name in ARRAYS]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"cannot read {path}: {error}; store plain arrays {', '.join(ARRAYS)} "
-            "(no Python objects) with np.savez"
-        ) from error
 
 
 def _labels(path: Path, labels: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from csdm_jax.data.tfrecord import read_records
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-INFO = "dataset_info.json"
+INFO, FEATURES = "dataset_info.json", "features.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,19 @@ def _import_tfds() -> Any:
     return tensorflow_datasets
 
 
+def _check_features(prepared: Path) -> None:
+    """TFDS imports the module of every feature that the folder names: only its own may be named."""
+    text = (prepared / FEATURES).read_text() if (prepared / FEATURES).exists() else ""
+    named = re.findall(r'"pythonClassName"\s*:\s*"([^"]*)"', text)
+    if foreign := [name for name in named if not name.startswith("tensorflow_datasets.")]:
+        raise ValueError(
+            f"{prepared / FEATURES} names the class {foreign[0]!r}: only TFDS's own are loaded, "
+            "since loading runs code; prepare the data set again"
+        )
+
+
 def _build(spec: TfdsSpec, prepared: Path) -> Dataset:
+    _check_features(prepared)
     builder = _import_tfds().builder_from_directory(prepared)
     names = builder.info.features["label"].names
     classes = spec.classes or tuple(names)

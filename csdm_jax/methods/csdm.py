@@ -51,8 +51,8 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
             synthetic.values,
             frequencies,
             alpha=alphas,
-            real_weights=real.weights,
-            synthetic_weights=synthetic.weights,
+            real_sizes=real.sizes,
+            synthetic_sizes=synthetic.sizes,
         )
 
     return Matching(config, context, distance)

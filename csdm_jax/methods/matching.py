@@ -9,6 +9,7 @@ network together.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,28 +18,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from csdm_jax import augment, unit_features
+from csdm_jax import augment, health, unit_features
 from csdm_jax.data.device import draw_class_batches
 from csdm_jax.extractors import draw
 from csdm_jax.methods.base import Context, initial_images
 from csdm_jax.optimisers import optimiser
 
 
-class Features(NamedTuple):
-    """Unit features of one side, class by class, short classes padded.
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Unit features of one side, one class after the other, without padding.
 
     Attributes:
-      values: `[C, n, d]` float32.
-      weights: `[C, n]` float32, 1 for a sample and 0 for padding.
+      values: `[N, d]` float32.
+      sizes: rows of each class, in order; they add up to N.
     """
 
     values: jax.Array
-    weights: jax.Array
+    sizes: tuple[int, ...]
 
     def class_means(self) -> jax.Array:
         """`[C, d]`, the mean feature of each class."""
-        total = jnp.einsum("cn,cnd->cd", self.weights, self.values)
-        return total / jnp.sum(self.weights, axis=1, keepdims=True)
+        classes = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        total = jax.ops.segment_sum(self.values, classes, len(self.sizes), indices_are_sorted=True)
+        return total / jnp.array(self.sizes, total.dtype)[:, None]
 
 
 Distance = Callable[[Features, Features, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -89,11 +92,10 @@ class Matching:
             patience=distill.plateau_patience,
             accumulation_size=distill.plateau_window,
         )
-        sizes = [min(count, distill.batch) for count in context.data.counts]
-        self._real_layout = _padded_layout(sizes)
+        self._real_sizes = tuple(min(count, distill.batch) for count in context.data.counts)
         per_class = distill.ipc * context.parameterisation.tiles
+        self._synthetic_sizes = (per_class,) * context.num_classes
         self._synthetic_ids = jnp.repeat(jnp.arange(context.num_classes), per_class)
-        self._synthetic_layout = _padded_layout([per_class] * context.num_classes)
         self.constants = (context.data, context.pool)
 
     def init(self, key: jax.Array) -> State:
@@ -111,6 +113,7 @@ class Matching:
         gradient_of = jax.value_and_grad(self._loss, has_aux=True)
         key = jax.random.fold_in(state.key, index)
         (loss, metrics), gradient = gradient_of(state.images, constants, key)
+        finite_inputs = {"pixels": health.finite(state.images)} | metrics.pop("finite")
         updates, optimiser_state = self._optimiser.update(gradient, state.optimiser, state.images)
         updates, plateau = self._plateau.update(updates, state.plateau, value=loss)
         images = jnp.clip(optax.apply_updates(state.images, updates), 0.0, 1.0)
@@ -118,17 +121,11 @@ class Matching:
             "loss": loss,
             "gradient_norm": optax.tree.norm(gradient),
             "learning_rate_factor": plateau.scale,
+            "finite": finite_inputs
+            | {"loss": health.finite(loss), "gradient": health.finite(gradient)}
+            | {"updated pixels": health.finite(images)},
         }
         return State(images, optimiser_state, plateau, state.key), metrics
-
-    def _real_features(self, params: Any, images: jax.Array) -> jax.Array:
-        """Features of the real batch, `distill.forward_batch` images at a time."""
-        network, chunk = self._context.network, self._config.forward_batch
-        if len(images) <= chunk:
-            return network.apply(params, images)[1]
-        return jax.lax.map(
-            lambda image: network.apply(params, image[None])[1][0], images, batch_size=chunk
-        )
 
     def _loss(self, stored: jax.Array, constants: Any, key: jax.Array) -> tuple[jax.Array, dict]:
         data, pool = constants
@@ -143,31 +140,26 @@ class Matching:
             (normalise(pixels), real_ids),
             (normalise(self._context.parameterisation.decode(stored)), self._synthetic_ids),
         )
-        real_features = jax.lax.stop_gradient(self._real_features(blended, real))
-        synthetic_features = network.apply(blended, synthetic)[1]
+        limit = self._config.forward_batch
+        real_features = jax.lax.stop_gradient(network.apply_in_tiles(blended, real, limit)[1])
+        synthetic_features = network.apply_in_tiles(blended, synthetic, limit)[1]
         distance, parts = self._distance(
-            _by_class(real_features, self._real_layout),
-            _by_class(synthetic_features, self._synthetic_layout),
+            Features(unit_features(real_features), self._real_sizes),
+            Features(unit_features(synthetic_features), self._synthetic_sizes),
             distance_key,
         )
-        logits = network.apply(trained, synthetic)[0]
+        logits = network.apply_in_tiles(trained, synthetic, limit)[0]
         calibration = jnp.mean(
             optax.softmax_cross_entropy_with_integer_labels(logits, self._synthetic_ids)
         )
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
-        return loss, {**parts, "matching": distance, "calibration": calibration}
-
-
-def _padded_layout(sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a class-concatenated batch laid out as `[C, max size]`, and the weights."""
-    longest = max(sizes)
-    positions = np.arange(longest)[None, :]
-    present = positions < np.array(sizes)[:, None]
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])[:, None]
-    return np.where(present, offsets + positions, 0), present.astype(np.float32)
-
-
-def _by_class(features: jax.Array, layout: tuple[np.ndarray, np.ndarray]) -> Features:
-    """Unit features of a concatenated batch, class by class."""
-    rows, weights = layout
-    return Features(unit_features(features)[rows], jnp.asarray(weights))
+        finite = {
+            "extractor weights": health.finite((blended, trained)),
+            "real batch": health.finite(real),
+        }
+        return loss, {
+            **parts,
+            "matching": distance,
+            "calibration": calibration,
+            "finite": finite,
+        }

@@ -27,8 +27,8 @@ def create(config: Any, context: Context) -> Matching:
             real.values,
             synthetic.values,
             frequencies,
-            real_weights=real.weights,
-            synthetic_weights=synthetic.weights,
+            real_sizes=real.sizes,
+            synthetic_sizes=synthetic.sizes,
         )
         return loss, {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ from csdm_jax.networks.vgg import VGG11
 
 Params = Any
 """Parameters: nested dicts of arrays."""
+
+CPU_TILE_BYTES = 2**24
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "convnet": ConvNet,
@@ -40,12 +43,42 @@ class Network:
       apply: (parameters, images [n, H, W, c], normalised) -> (logits [n, K], features [n, d]),
         both float32; the features are the input of the last linear layer.
       feature_dim: d.
+      largest_map: numbers in the largest intermediate array, per image.
     """
 
     name: str
     init: Callable[[jax.Array], Params]
     apply: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
     feature_dim: int
+    largest_map: int = 1
+
+    @property
+    def tile(self) -> int | None:
+        """Images at a time at which a CPU is fastest; None, all of them, on an accelerator.
+
+        The arrays between two layers then stay in the cache: see benchmarks/README.md.
+        """
+        if jax.default_backend() != "cpu":
+            return None
+        return max(1, CPU_TILE_BYTES // (4 * self.largest_map))
+
+    def apply_in_tiles(
+        self, params: Params, images: jax.Array, limit: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """`apply`, at most `tile` and at most `limit` images at a time; differentiable.
+
+        For images that the gradient is taken to, or no gradient at all: to the parameters, a
+        convolution's gradient is slow inside a loop on a CPU.
+        """
+        most = min(limit, self.tile or limit)
+        count = math.ceil(len(images) / most)
+        if count == 1:
+            return self.apply(params, images)
+        size = math.ceil(len(images) / count)
+        padding = jnp.zeros((count * size - len(images), *images.shape[1:]), images.dtype)
+        tiles = jnp.concatenate([images, padding]).reshape(count, size, *images.shape[1:])
+        outputs = jax.lax.map(functools.partial(self.apply, params), tiles)
+        return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[: len(images)], outputs)
 
 
 def create(
@@ -105,7 +138,12 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
             f"{size}: take larger images or a shallower network"
         )
     example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    (_, features), _ = jax.eval_shape(module.init_with_output, jax.random.key(0), example)
+    (_, features), variables = jax.eval_shape(
+        functools.partial(module.init_with_output, capture_intermediates=True),
+        jax.random.key(0),
+        example,
+    )
+    largest_map = max(leaf.size for leaf in jax.tree.leaves(variables["intermediates"]))
 
     @jax.jit
     def init(key: jax.Array) -> Params:
@@ -121,4 +159,4 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         outputs = module.apply({"params": params}, images.astype(dtype))
         return jax.tree.map(lambda y: y.astype(np.promote_types(dtype, np.float32)), outputs)
 
-    return Network(name, init, apply, features.shape[-1])
+    return Network(name, init, apply, features.shape[-1], largest_map)

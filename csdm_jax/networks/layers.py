@@ -7,6 +7,7 @@ distribution of networks.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -26,6 +27,41 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
     return init
 
 
+def _same(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3-like convolution of stride 1 that keeps the side: [n, H, W, c] by [s, s, c, k]."""
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@jax.custom_vjp
+def same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of stride 1 with an odd kernel, zeros outside; [n, H, W, c] -> [n, H, W, k].
+
+    Its gradient to the pixels is written as the convolution with the mirrored kernel that it is:
+    inside a loop XLA's own form of it takes five times as long on a CPU.
+    """
+    return _same(x, kernel)
+
+
+def _same_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return _same(x, kernel), (x, kernel)
+
+
+def _same_backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    to_kernel = jax.vjp(functools.partial(_same, x), kernel)[1]
+    return _same(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), to_kernel(gradient)[0]
+
+
+same_conv.defvjp(_same_forward, _same_backward)
+
+
+def _dilated(x: jax.Array, kernel: jax.Array, *_: object, **__: object) -> jax.Array:
+    """`same_conv` behind the signature by which Flax calls a convolution."""
+    return same_conv(x, kernel)
+
+
 def conv(
     x: jax.Array, channels: int, size: int = 3, stride: int = 1, use_bias: bool = True
 ) -> jax.Array:
@@ -39,6 +75,7 @@ def conv(
         use_bias=use_bias,
         kernel_init=init,
         bias_init=init,
+        conv_general_dilated=_dilated if stride == 1 else None,
     )(x)
 
 

@@ -1,0 +1,71 @@
+"""One process at a time in a working directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+NAME = ".lock"
+
+
+class LockedError(OSError):
+    """Another process works in the directory."""
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Holds the directory's lock, a file with the process and the host.
+
+    The operating system drops the lock of a process that dies, so a stale one is taken over. On a
+    file system shared by several hosts the lock may not reach the others: there the file's content
+    decides.
+
+    Raises:
+      LockedError: when another process holds it; says which, and what to do.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / NAME
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        file.seek(0)
+        holder = _parse(file.read())
+        here = {"pid": os.getpid(), "host": socket.gethostname()}
+        if not free or (holder and holder.get("host") != here["host"]):
+            raise LockedError(
+                f"process {holder.get('pid', '?')} on {holder.get('host', '?')} works in "
+                f"{workdir}: wait for it, take another --workdir, or, when that process is gone, "
+                f"delete {path}"
+            )
+        if holder:
+            logging.warning("the lock of process %s, which is gone, is taken over", holder["pid"])
+        _replace(file, json.dumps(here))
+        try:
+            yield
+        finally:
+            _replace(file, "")
+
+
+def _parse(text: str) -> dict:
+    try:
+        holder = json.loads(text or "{}")
+    except ValueError:  # its writer died in the middle
+        return {}
+    return holder if isinstance(holder, dict) and "pid" in holder else {}
+
+
+def _replace(file, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()

@@ -1,0 +1,266 @@
+"""The stages of an experiment: extractors, distillation, evaluation, report.
+
+Every stage reads what the stage before left in the working directory, so each can be run alone;
+and each leaves alone what is finished, so that the same command goes on after a stop. Timings go to
+`timings.json`, apart from the results, which are the same bytes in every run.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from csdm_jax import config as configuration
+from csdm_jax import distilled, evaluate, files, interruption, lock, methods, report
+from csdm_jax.distill import METRICS, Finished, Rhythm
+from csdm_jax.experiment import Experiment
+from csdm_jax.seeds import root_key
+
+STAGES = ("extractors", "distill", "evaluate", "report")
+PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
+
+
+def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
+    """Runs an experiment, or one stage of it, from where an earlier call left it.
+
+    Args:
+      config: see `csdm_jax.config`.
+      workdir: made when missing.
+      stage: "all" or one of `STAGES`.
+
+    Returns:
+      The experiment and the rows of its result table (empty before evaluation).
+
+    Raises:
+      ConfigError: for a configuration that breaks a rule, or another one than the directory's.
+      LockedError: when another process works in the directory.
+      Interrupted: when a signal asked for the end.
+      FloatingPointError: when a number is no longer finite.
+      ValueError, OSError: for data that cannot be used, and files that cannot be written.
+    """
+    experiment = Experiment(config, workdir)
+    logging.info("%s", report.describe_data(experiment.dataset.name, experiment.longtail))
+    with lock.held(experiment.workdir):
+        _claim(experiment)
+        return experiment, _run_stages(experiment, stage)
+
+
+def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
+    interruption.check("before the first stage")
+    if stage in ("all", "extractors"):
+        extractor_stage(experiment)
+    for method, seed in experiment.runs:
+        interruption.check("between two runs")
+        if stage in ("all", "distill"):
+            distill_stage(experiment, method, seed)
+        if stage in ("all", "evaluate"):
+            evaluate_stage(experiment, method, seed)
+    if stage in ("all", "report"):
+        interruption.check("before the report")
+        folders = [experiment.folder(*one) for one in experiment.runs]
+        return report.write(experiment.workdir, folders)
+    return []
+
+
+def _claim(experiment: Experiment) -> None:
+    """Refuses a directory that another configuration has begun; leaves this one there."""
+    path = experiment.workdir / "config.json"
+    now = experiment.config.to_dict()
+    try:
+        before = files.read_sealed_json(path)
+    except FileNotFoundError:
+        before = now
+    except files.DamagedError as error:
+        files.set_aside(path, error)
+        before = now
+    changed = configuration.differences(
+        configuration.flatten(before), configuration.flatten(experiment.config)
+    )
+    if changed:
+        raise configuration.ConfigError(
+            f"{experiment.workdir} was begun with another configuration ({'; '.join(changed)}): "
+            "take another --workdir, or give the configuration in its config.json"
+        )
+    files.write_sealed_json(path, now)
+
+
+def extractor_stage(experiment: Experiment) -> None:
+    """Trains the pool and says how good it is (shown only: nothing is selected by it)."""
+    start = time.monotonic()
+    pool = experiment.pool
+    accuracies = []
+    for k in range(pool.size):
+        interruption.check("between two extractors")
+        params = jax.tree.map(lambda leaf, k=k: leaf[k], pool.trained)
+        accuracies.append(
+            evaluate.accuracy_by_class(
+                experiment.network, params, experiment.test_set, experiment.normaliser
+            )
+        )
+    summary = {
+        "count": pool.size,
+        "evaluated_on": experiment.config.evaluate.on,
+        "accuracy": [round(float(overall), 2) for overall, _ in accuracies],
+        "accuracy_by_class": evaluate.listed(np.mean([row for _, row in accuracies], axis=0)),
+    }
+    files.write_json(experiment.workdir / "extractors.json", summary)
+    _add_timing(experiment.workdir, extractors=time.monotonic() - start)
+    logging.info("extractors: accuracy %s (shown only)", summary["accuracy"])
+
+
+def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
+    """Distils with one method and seed, and saves the set with its card."""
+    config = experiment.config
+    folder = experiment.folder(name, seed)
+    if _is_distilled(experiment, name, seed):
+        logging.info("%s seed %d: distilled before", name, seed)
+        return
+    settings = config.distill
+    loop = experiment.loop(name)
+    finished = loop.run(
+        root_key("distillation", seed),
+        Rhythm(
+            log_every=settings.log_every,
+            checkpoint_every=settings.checkpoint_every,
+            keep_checkpoints=settings.keep_checkpoints,
+            on_nonfinite=settings.on_nonfinite,
+        ),
+        folder=folder,
+        identity=experiment.identity(name, seed),
+        label=f"{name} seed {seed}",
+    )
+    result = distilled.DistilledSet(
+        images=np.asarray(loop.method.stored(finished.state)),
+        labels=methods.base.stored_labels(experiment.dataset.num_classes, settings.ipc),
+        parameterisation=settings.parameterisation,
+        factor=settings.factor,
+        num_classes=experiment.dataset.num_classes,
+    )
+    distilled.save(folder, result, _card(experiment, name, seed, finished))
+    _add_timing(folder, distillation=finished.seconds)
+
+
+def _is_distilled(experiment: Experiment, name: str, seed: int) -> bool:
+    """Whether the folder holds this run's finished set; what is damaged there is set aside."""
+    folder = experiment.folder(name, seed)
+    try:
+        _, card = distilled.load(folder)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        for path in (folder / distilled.ARRAYS, folder / distilled.CARD):
+            if path.exists():
+                files.set_aside(path, error)
+        return False
+    _check_same_run(experiment, name, seed, folder, card)
+    metrics = folder / METRICS
+    return (
+        card["config"]["distill"]["steps"] == experiment.config.distill.steps
+        and metrics.exists()
+        and files.sha256(metrics) == card["metrics_sha256"]
+    )
+
+
+def _card(experiment: Experiment, method: str, seed: int, finished: Finished) -> dict[str, Any]:
+    """The facts that a user of the distilled set needs."""
+    dataset = experiment.dataset
+    return {
+        "method": method,
+        "seed": seed,
+        "ipc": experiment.config.distill.ipc,
+        "value_range": [0.0, 1.0],
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "preprocessing": "(decoded image - mean) / std; test images: uint8 / 255, then the same",
+        "layout": "NHWC, class-major",
+        "class_names": list(dataset.class_names),
+        "rollbacks": finished.rollbacks,
+        "metrics_sha256": files.sha256(experiment.folder(method, seed) / METRICS),
+        "data": experiment.data_identity,
+        "config": experiment.config.to_dict(),
+        "versions": {name: metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _check_same_run(
+    experiment: Experiment, name: str, seed: int, folder: Path, card: dict[str, Any]
+) -> None:
+    """Refuses a set that another configuration left in the folder."""
+    expected = {
+        "method": name,
+        "seed": seed,
+        "ipc": experiment.config.distill.ipc,
+        "data": experiment.data_identity,
+    }
+    for field, value in expected.items():
+        if card.get(field) != value:
+            raise ValueError(
+                f"the distilled set in {folder} has {field} {card.get(field)}, this configuration "
+                f"{value}: give the configuration or the workdir that belong together"
+            )
+
+
+def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
+    """Trains fresh networks on a saved set and adds their accuracies to its card."""
+    start = time.monotonic()
+    settings = experiment.config.evaluate
+    folder = experiment.folder(name, seed)
+    result, card = distilled.load(folder)
+    _check_same_run(experiment, name, seed, folder, card)
+    images, targets = result.training_data()
+    accuracies = {}
+    for architecture in settings.networks:
+        evaluations = evaluate.evaluate(
+            images,
+            targets,
+            experiment.test_set,
+            trainer=experiment.trainer(architecture),
+            seeds=range(settings.seed, settings.seed + settings.count),
+            check_every=settings.check_every,
+            label=f"evaluate {name} seed {seed} {architecture}",
+            kept=evaluate.Kept(
+                folder / "evaluations" / architecture,
+                {"distilled": card[distilled.DIGEST], "settings": _evaluation_settings(experiment)},
+            ),
+        )
+        accuracies[architecture] = [vars(one) for one in evaluations]
+    distilled.save(folder, result, card | {"accuracies": accuracies})
+    _add_timing(folder, evaluation=time.monotonic() - start)
+
+
+def _evaluation_settings(experiment: Experiment) -> dict[str, Any]:
+    """What one evaluation depends on beside the set and the network's seed."""
+    config = experiment.config
+    settings = {
+        name: value
+        for name, value in config.evaluate.to_dict().items()
+        if name not in ("networks", "count", "seed")
+    }
+    dataset = experiment.dataset
+    return settings | {
+        "network": config.network.to_dict(),
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "data": experiment.data_identity,
+    }
+
+
+def _add_timing(folder: Path, **seconds: float) -> None:
+    """Adds seconds to the folder's timings, over all calls that worked there."""
+    path = folder / "timings.json"
+    try:
+        timings = files.read_sealed_json(path)
+    except (FileNotFoundError, files.DamagedError):
+        timings = {}
+    for stage, spent in seconds.items():
+        timings[stage] = round(timings.get(stage, 0.0) + spent, 1)
+    files.write_sealed_json(path, timings)
