@@ -53,12 +53,14 @@ def export_set(folder: Path, format_name: str, out: Path) -> dict[str, Any]:
     """
     form = lookup(FORMATS, format_name, "format")
     stored, card = distilled.load(Path(folder))
+    del card[distilled.DIGEST]  # of the run's file, not of what is written here
     facts = from_card(card | {"num_classes": stored.num_classes})
     with new_folder(Path(out)) as partial:
         shown, content = _content(form, stored, facts, card.get("lr"))
         extra = form.write(partial, content)
         written = card | _form_fields(form, format_name, shown, facts) | extra
-        files.write_json(partial / "card.json", written)
+        write_card = files.write_sealed_json if form.ours else files.write_json
+        write_card(partial / distilled.CARD, written)
     return written
 
 

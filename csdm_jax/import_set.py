@@ -18,14 +18,15 @@ import numpy as np
 
 from csdm_jax import distilled, parameterisations
 from csdm_jax.export import PREPROCESSING, TEST_PREPROCESSING, decoded, describe, per_class
+from csdm_jax.files import SEAL
 from csdm_jax.formats import FORMATS, Content, base, facts, labels, pixels
 from csdm_jax.formats.facts import Facts
 from csdm_jax.formats.folders import new_folder
-from csdm_jax.formats.npz import shapes
+from csdm_jax.npz import read_npz
 from csdm_jax.registry import lookup
 
 # What a card says about the files it lies beside, and what was measured with the set before them.
-DROPPED = ("accuracies", "seconds", "class_folders", "format_notes")
+DROPPED = ("accuracies", "seconds", "class_folders", "format_notes", distilled.DIGEST, SEAL)
 
 
 def read_set(
@@ -189,8 +190,12 @@ def facts_like(folder: Path) -> Facts:
         std=known.std,
         class_names=known.class_names,
         num_classes=known.num_classes,
-        image_shape=known.image_shape or shapes(folder / "distilled.npz")["images"][1:],
+        image_shape=known.image_shape or _image_shape(folder),
     )
+
+
+def _image_shape(folder: Path) -> tuple[int, ...]:
+    return read_npz(folder / distilled.ARRAYS, ("images",))["images"].shape[1:]
 
 
 def _numbers(text: str) -> tuple[float, ...]:

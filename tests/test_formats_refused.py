@@ -360,7 +360,9 @@ def test_a_pickled_module_is_refused(tmp_path):
 def test_python_objects_in_npz_are_refused(tmp_path):
     mark = tmp_path / "harm"
     np.savez(tmp_path / "x.npz", images=np.array([Harm(mark)] * 6, object), labels=LABELS)
-    with pytest.raises(ValueError, match=r"allow_pickle=False.*plain arrays"):
+    with pytest.raises(
+        ValueError, match=r"holds Python objects, which could run code.*plain arrays"
+    ):
         read_set(tmp_path / "x.npz", "npz", SAID)
     assert not mark.exists()
 
@@ -387,7 +389,7 @@ def test_an_npz_that_claims_too_much_is_refused_before_it_is_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", header.getvalue() + bytes(2**20))
         archive.writestr("labels.npy", header.getvalue())
-    with pytest.raises(ValueError, match=r"claims an array of shape \(1048576, 1024.*split the"):
+    with pytest.raises(ValueError, match=r"claims \(1048576, 1024, .* but holds 1048576 bytes"):
         read_set(tmp_path / "x.npz", "npz", SAID)
 
 
