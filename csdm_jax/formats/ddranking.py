@@ -1,0 +1,18 @@
+"""DD-Ranking (0.2.0): `images.pt`, `labels.pt` and perhaps `lr.pt`.
+
+Images are float32 NCHW, class-major and already normalised; labels int64, or float logits.
+"""
+
+from __future__ import annotations
+
+from csdm_jax.formats import tensors
+from csdm_jax.formats.base import Format
+
+FORMAT = Format(
+    layout="NCHW",
+    space="normalised",
+    soft="logits",
+    write=tensors.writer("images.pt", "labels.pt", "lr.pt"),
+    read=tensors.reader("images.pt", "labels.pt", "lr.pt"),
+    notes=("DD-Ranking must be given the mean and std of this card",),
+)
