@@ -10,6 +10,7 @@ network together.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -136,15 +137,15 @@ class Matching:
             (normalise(pixels), real_ids),
             (normalise(self._context.parameterisation.decode(stored)), self._synthetic_ids),
         )
-        limit = self._config.forward_batch
-        real_features = jax.lax.stop_gradient(network.apply_in_tiles(blended, real, limit)[1])
-        synthetic_features = network.apply_in_tiles(blended, synthetic, limit)[1]
+        forward = functools.partial(network.apply_in_tiles, limit=self._config.forward_batch)
+        real_features = jax.lax.stop_gradient(forward(blended, real, gradient=False)[1])
+        synthetic_features = forward(blended, synthetic, gradient=True)[1]
         distance, parts = self._distance(
             Features(unit_features(real_features), self._real_sizes),
             Features(unit_features(synthetic_features), self._synthetic_sizes),
             distance_key,
         )
-        logits = network.apply_in_tiles(trained, synthetic, limit)[0]
+        logits = forward(trained, synthetic, gradient=True)[0]
         calibration = jnp.mean(
             optax.softmax_cross_entropy_with_integer_labels(logits, self._synthetic_ids)
         )
