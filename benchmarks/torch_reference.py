@@ -205,3 +205,28 @@ class Step:
         labels = torch.full((len(logits),), c, device=self.device)
         calibration = F.cross_entropy(logits.float(), labels) / len(self.counts)
         return 300.0 * discrepancy(real, spectra, self.alphas[c]) + calibration
+
+
+def train(
+    images: torch.Tensor, labels: torch.Tensor, width: int, epochs: int, batch: int
+) -> ConvNet:
+    """Trains one ConvNet with AdamW on uint8 or [0, 1] images; no augmentation."""
+    net = ConvNet(width).to(images.device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=5e-4)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(images), device=images.device).split(batch):
+            loss = F.cross_entropy(net(normalise(images[rows])), labels[rows])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+    return net
+
+
+@torch.inference_mode()
+def accuracy(net: ConvNet, images: torch.Tensor, labels: torch.Tensor, batch: int = 500) -> float:
+    """Percent correct."""
+    correct = sum(
+        (net(normalise(pixels)).argmax(1) == truth).sum()
+        for pixels, truth in zip(images.split(batch), labels.split(batch), strict=True)
+    )
+    return 100.0 * int(correct) / len(images)
