@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ def shown(values: dict[str, float], digits: int = 3) -> str:
     return f"{values['median']:.{digits}g} ({values['min']:.{digits}g}-{values['max']:.{digits}g})"
 
 
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """A Markdown table."""
+def print_table(header: list[str], rows: Iterable[list[str]]) -> None:
+    """A Markdown table, each row as soon as it is there."""
     print("| " + " | ".join(header) + " |")
     print("|" + "---|" * len(header))
     for row in rows:

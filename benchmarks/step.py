@@ -8,7 +8,8 @@ recipe's real batch of 1024 per class (width 128, factor 1: 10240 images a step)
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import _common
@@ -123,22 +124,17 @@ def main() -> None:
         help="steps between two looks at the clock",
     )  # fmt: skip
     options = parser.parse_args()
-    rows = [
-        measure(options, width, imbalance)
-        for width in options.width
-        for imbalance in options.imbalance
-    ]
+    rows = []
+
+    def lines() -> Iterator[list[str]]:
+        for width, imbalance in itertools.product(options.width, options.imbalance):
+            row = measure(options, width, imbalance)
+            rows.append(row)
+            cells = (_common.shown(row[name]) for name in ("ours", "torch", "ratio"))
+            yield [str(width), f"{imbalance:g}", str(row["real_images"]), *cells]
+
     _common.print_table(
-        ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"],
-        [
-            [
-                str(row["width"]),
-                f"{row['imbalance']:g}",
-                str(row["real_images"]),
-                *(_common.shown(row[name]) for name in ("ours", "torch", "ratio")),
-            ]
-            for row in rows
-        ],
+        ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"], lines()
     )
     _common.write(options.out, "step", vars(options), rows)
 
