@@ -133,6 +133,16 @@ def test_a_step_is_pure_and_compiled_once(config, context):
     assert len(traces) == 1
 
 
+def test_other_steps_and_other_extractors_compile_nothing(config, context):
+    method = methods.create("csdm", config, context)
+    step = jax.jit(method.step)
+    state, (data, pool) = method.init(jax.random.key(0)), method.constants
+    others = jax.tree.map(lambda leaf: leaf * 0.9, pool)
+    for index, one in ((0, pool), (1, pool), (7, others)):
+        state, _ = step(state, (data, one), np.int32(index))
+    assert step._cache_size() == 1
+
+
 def test_loop_and_scan_agree(config, context):
     method = methods.create("csdm", config, context)
     ends = [

@@ -373,7 +373,7 @@ def test_tiles_change_neither_outputs_nor_the_gradient_to_the_images(limit):
         return jnp.sum(jnp.sin(logits)) + jnp.sum(features**2), (logits, features)
 
     def tiled(params, images):
-        return net.apply_in_tiles(params, images, limit)
+        return net.apply_in_tiles(params, images, limit=limit, gradient=True)
 
     results = [
         jax.jit(jax.value_and_grad(functools.partial(loss, apply), has_aux=True))(images)

@@ -192,15 +192,20 @@ class Matching:
             stored = by_class[classes].reshape(-1, *stored.shape[1:])
         return self._context.parameterisation.decode(stored)
 
-    def _apply(self, params: Any, images: jax.Array, output: int, count: int) -> jax.Array:
-        """Logits (output 0) or features (1) of the first `count` images, each device's its own."""
+    def _forward(
+        self, params: Any, images: jax.Array, count: int, *, gradient: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits and features of the first `count` images, each device forwarding its own."""
+        limit = self._config.forward_batch
 
-        def own_rows(params: Any, rows: jax.Array) -> jax.Array:
-            limit = self._config.forward_batch
-            return self._context.network.apply_in_tiles(params, rows, limit)[output]
+        def own_rows(params: Any, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+            apply = self._context.network.apply_in_tiles
+            return apply(params, rows, limit=limit, gradient=gradient)
 
-        rows = self._devices.on_rows(own_rows)(params, images)
-        return self._devices.whole_rows(rows, count)
+        images = images if gradient else jax.lax.stop_gradient(images)
+        logits, features = self._devices.on_rows(own_rows)(params, images)
+        whole = self._devices.whole_rows
+        return whole(logits, count), whole(features, count)
 
     def _loss(
         self, stored: jax.Array, pool: Any, drawn: ClassBatches, pixels: jax.Array, key: jax.Array
@@ -218,15 +223,14 @@ class Matching:
             split((normalise(pixels), drawn.ids)),
             split((normalise(self._decoded(stored, classes)), ids)),
         )
-        real_features = self._apply(blended, real, 1, len(drawn.rows))
-        real_features = unit_features(jax.lax.stop_gradient(real_features))
-        synthetic_features = unit_features(self._apply(blended, synthetic, 1, len(ids)))
+        _, real_features = self._forward(blended, real, len(drawn.rows), gradient=False)
+        _, synthetic_features = self._forward(blended, synthetic, len(ids), gradient=True)
         distance, parts = self._distance(
-            Features(real_features, drawn.sizes, classes, drawn.weights),
-            Features(synthetic_features, sizes, classes),
+            Features(unit_features(real_features), drawn.sizes, classes, drawn.weights),
+            Features(unit_features(synthetic_features), sizes, classes),
             distance_key,
         )
-        logits = self._apply(trained, synthetic, 0, len(ids))
+        logits, _ = self._forward(trained, synthetic, len(ids), gradient=True)
         calibration = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, ids))
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
         finite = {

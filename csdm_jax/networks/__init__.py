@@ -23,7 +23,7 @@ from csdm_jax.networks.vgg import VGG11
 Params = Any
 """Parameters: nested dicts of arrays."""
 
-CPU_TILE_BYTES = 2**24
+CPU_TILE_BYTES, CPU_GRADIENT_TILE_BYTES = 2**24, 2**22
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "convnet": ConvNet,
@@ -52,25 +52,29 @@ class Network:
     feature_dim: int
     largest_map: int = 1
 
-    @property
-    def tile(self) -> int | None:
+    def tile(self, *, gradient: bool) -> int | None:
         """Images at a time at which a CPU is fastest; None, all of them, on an accelerator.
 
         The arrays between two layers then stay in the cache: see benchmarks/README.md.
         """
         if jax.default_backend() != "cpu":
             return None
-        return max(1, CPU_TILE_BYTES // (4 * self.largest_map))
+        room = CPU_GRADIENT_TILE_BYTES if gradient else CPU_TILE_BYTES
+        return max(1, room // (4 * self.largest_map))
 
     def apply_in_tiles(
-        self, params: Params, images: jax.Array, limit: int
+        self, params: Params, images: jax.Array, *, limit: int, gradient: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """`apply`, at most `tile` and at most `limit` images at a time; differentiable.
+        """`apply`, a tile and at most `limit` images at a time; the same values.
 
-        For images that the gradient is taken to, or no gradient at all: to the parameters, a
-        convolution's gradient is slow inside a loop on a CPU.
+        Args:
+          params: of the network. Not for their gradient: inside a loop a convolution's gradient
+            to its kernel is slow on a CPU.
+          images: [n, H, W, c], normalised.
+          limit: bounds memory.
+          gradient: whether the gradient to the images will be taken, which wants smaller tiles.
         """
-        most = min(limit, self.tile or limit)
+        most = min(limit, self.tile(gradient=gradient) or limit)
         count = math.ceil(len(images) / most)
         if count == 1:
             return self.apply(params, images)

@@ -1,0 +1,123 @@
+"""What the benchmarks share: alternated timing, spread, the machine, tables and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("csdm_jax", "jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Arguments that every benchmark takes."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--out", type=Path, help="JSON file to write")
+    arguments.add_argument("--repeats", type=int, default=5, help="timed runs of each")
+    return arguments
+
+
+def alternated(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each function, run in turn, so that a slow phase of the machine meets all.
+
+    Each is called once before, to compile and to warm up. A function returns JAX arrays, which
+    are waited for, or has finished its work when it returns.
+    """
+    for function in functions.values():
+        jax.block_until_ready(function())
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {
+        "median": float(np.median(seconds)),
+        "min": float(np.min(seconds)),
+        "max": float(np.max(seconds)),
+    }
+
+
+def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
+    """Spread of slow / fast, each pair from the same round."""
+    return spread([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def shown(values: dict[str, float], digits: int = 3) -> str:
+    """`median (min-max)`."""
+    return f"{values['median']:.{digits}g} ({values['min']:.{digits}g}-{values['max']:.{digits}g})"
+
+
+def print_table(header: list[str], rows: Iterable[list[str]]) -> None:
+    """A Markdown table, each row as soon as it is there."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """Device, processor, versions and commit."""
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "processor": _processor(),
+        "cores": cores(),
+        "load": _load(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": commit,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load() -> float | None:
+    """Load of the last minute when the benchmark ends: above the cores, timings are disturbed."""
+    info = Path("/proc/loadavg")
+    return float(info.read_text().split()[0]) if info.exists() else None
+
+
+def write(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> None:
+    """Writes results, the machine and the settings as JSON, when a path is given."""
+    document = {"benchmark": name, "settings": settings, "machine": machine(), "rows": rows}
+    print(f"\nmachine: {json.dumps(document['machine'])}")
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, default=str) + "\n")

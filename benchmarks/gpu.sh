@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# All benchmarks on one GPU, in under ten minutes. Needs `pip install -e .[cuda,bench]`.
+#   bash benchmarks/gpu.sh [FOLDER FOR THE JSON FILES]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out="${1:-benchmarks/out}"
+mkdir -p "$out"
+# JAX and PyTorch share the memory of the card.
+export XLA_PYTHON_CLIENT_PREALLOCATE=false
+python - <<'PY'
+import jax, torch
+assert jax.default_backend() == "gpu", f"jax sees {jax.devices()}: install jax[cuda]"
+assert torch.cuda.is_available(), "this PyTorch has no CUDA: install a CUDA build"
+PY
+run() { echo "== $*"; timeout "$1" python "${@:2}" || echo "failed or out of time: $*"; }
+# The paper's setting: width 128, IPC 10, real batch 1024; float32, then bfloat16 features.
+run 150 benchmarks/step.py --width 128 --steps 10 --repeats 3 --out "$out/step.json"
+run 90 benchmarks/step.py --width 128 --steps 10 --repeats 3 --bfloat16 \
+    --out "$out/step_bfloat16.json"
+run 90 benchmarks/metric.py --n 4096 16384 65536 --repeats 3 --out "$out/metric.json"
+run 30 benchmarks/metric.py --n 16384 --only products ours --matmul_dtype bfloat16 --repeats 3 \
+    --out "$out/metric_bfloat16.json"
+run 60 benchmarks/rate.py --out "$out/rate.json"
+run 50 benchmarks/extractors.py --width 128 --images 8192 --repeats 3 --out "$out/extractors.json"
+run 50 benchmarks/evaluate.py --width 128 --repeats 3 --out "$out/evaluate.json"
+# One cell, a hundredth of its steps: the stages' shares, and the time of a whole cell from them.
+run 80 benchmarks/end_to_end.py --out "$out/end_to_end.json"

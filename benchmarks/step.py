@@ -1,0 +1,143 @@
+"""One distillation step against the PyTorch reference, in turn, in one run.
+
+`python benchmarks/step.py` runs widths 32 and 128 at imbalance factors 1, 100 and 200 with the
+recipe's real batch of 1024 per class (width 128, factor 1: 10240 images a step). A part of it:
+`python benchmarks/step.py --width 32 --imbalance 100 200 --batch 256 --repeats 3`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import _common
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from csdm_jax import config as configuration
+from csdm_jax import extractors, methods, networks, parameterisations
+from csdm_jax.data.device import DeviceData
+from csdm_jax.data.longtail import class_counts
+from csdm_jax.preprocessing import Normaliser
+from csdm_jax.stepping import Stepper
+
+CLASSES, IPC, FREQUENCIES, HEAD = 10, 10, 4096, 5000
+
+
+def random_images(counts: tuple[int, ...]) -> np.ndarray:
+    """uint8 noise [N, 32, 32, 3]: a step's time does not depend on what is shown."""
+    return np.random.default_rng(0).integers(0, 256, (sum(counts), 32, 32, 3), np.uint8)
+
+
+def ours(counts: tuple[int, ...], options: argparse.Namespace, width: int) -> Callable[[], Any]:
+    """A function that makes `options.steps` steps."""
+    config = configuration.default_config()
+    config.distill.ipc, config.distill.batch = IPC, options.batch
+    config.sdd.num_frequencies = FREQUENCIES
+    network = networks.create(
+        "convnet",
+        num_classes=CLASSES,
+        image_shape=(32, 32, 3),
+        width=width,
+        dtype=jnp.bfloat16 if options.bfloat16 else jnp.float32,
+    )
+    params = [network.init(jax.random.key(k)) for k in range(4)]
+    stack = [jax.tree.map(lambda *x: jnp.stack(x), *params[i : i + 2]) for i in (0, 2)]
+    context = methods.base.Context(
+        data=DeviceData(
+            jnp.asarray(random_images(counts)),
+            jnp.asarray(np.repeat(np.arange(CLASSES), counts), jnp.int32),
+            counts,
+        ),
+        network=network,
+        pool=extractors.Pool(*stack),
+        normaliser=Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        parameterisation=parameterisations.create("mosaic", 2),
+    )
+    method = methods.create("csdm", config, context)
+    stepper, state, done = Stepper(method.step), method.init(jax.random.key(0)), 0
+
+    def run() -> Any:
+        nonlocal state, done
+        state, metrics = stepper(state, method.constants, done, options.steps)
+        done += options.steps
+        return metrics["loss"]
+
+    return run
+
+
+def reference(
+    counts: tuple[int, ...], options: argparse.Namespace, width: int
+) -> Callable[[], Any]:
+    """The same in PyTorch."""
+    import torch
+    import torch_reference
+
+    torch.set_num_threads(_common.cores())
+    step = torch_reference.Step(
+        torch.from_numpy(random_images(counts)).permute(0, 3, 1, 2).contiguous(),
+        counts,
+        ipc=IPC,
+        width=width,
+        batch=options.batch,
+        frequencies=FREQUENCIES,
+        device="cpu" if jax.default_backend() == "cpu" else "cuda",
+        autocast=options.bfloat16,
+    )
+
+    def run() -> None:
+        for _ in range(options.steps):
+            step()
+
+    return run
+
+
+def measure(options: argparse.Namespace, width: int, imbalance: float) -> dict[str, Any]:
+    """One row: seconds a step of both, and their ratio."""
+    counts = class_counts(HEAD, imbalance, CLASSES)
+    seconds = _common.alternated(
+        {"ours": ours(counts, options, width), "torch": reference(counts, options, width)},
+        options.repeats,
+    )
+    per_step = {name: [s / options.steps for s in values] for name, values in seconds.items()}
+    return {
+        "width": width,
+        "imbalance": imbalance,
+        "real_images": sum(min(count, options.batch) for count in counts),
+        **{name: _common.spread(values) for name, values in per_step.items()},
+        "ratio": _common.ratio(per_step["torch"], per_step["ours"]),
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = _common.parser(__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--imbalance", type=float, nargs="+", default=[1.0, 100.0, 200.0])
+    parser.add_argument("--batch", type=int, default=1024, help="real images per class")
+    parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16, both sides")
+    parser.add_argument(
+        "--steps", type=int, default=1 if jax.default_backend() == "cpu" else 10,
+        help="steps between two looks at the clock",
+    )  # fmt: skip
+    options = parser.parse_args()
+    rows = []
+
+    def lines() -> Iterator[list[str]]:
+        for width, imbalance in itertools.product(options.width, options.imbalance):
+            row = measure(options, width, imbalance)
+            rows.append(row)
+            cells = (_common.shown(row[name]) for name in ("ours", "torch", "ratio"))
+            yield [str(width), f"{imbalance:g}", str(row["real_images"]), *cells]
+
+    _common.print_table(
+        ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"], lines()
+    )
+    _common.write(options.out, "step", vars(options), rows)
+
+
+if __name__ == "__main__":
+    main()
