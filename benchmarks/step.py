@@ -19,9 +19,11 @@ import numpy as np
 
 from csdm_jax import config as configuration
 from csdm_jax import extractors, methods, networks, parameterisations
-from csdm_jax.data.device import DeviceData
+from csdm_jax.data.device import to_device
+from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import class_counts
 from csdm_jax.preprocessing import Normaliser
+from csdm_jax.sharding import ONE_DEVICE, Devices
 from csdm_jax.stepping import Stepper
 
 CLASSES, IPC, FREQUENCIES, HEAD = 10, 10, 4096, 5000
@@ -32,7 +34,12 @@ def random_images(counts: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (sum(counts), 32, 32, 3), np.uint8)
 
 
-def ours(counts: tuple[int, ...], options: argparse.Namespace, width: int) -> Callable[[], Any]:
+def ours(
+    counts: tuple[int, ...],
+    options: argparse.Namespace,
+    width: int,
+    devices: Devices = ONE_DEVICE,
+) -> Callable[[], Any]:
     """A function that makes `options.steps` steps."""
     config = configuration.default_config()
     config.distill.ipc, config.distill.batch = IPC, options.batch
@@ -46,19 +53,18 @@ def ours(counts: tuple[int, ...], options: argparse.Namespace, width: int) -> Ca
     )
     params = [network.init(jax.random.key(k)) for k in range(4)]
     stack = [jax.tree.map(lambda *x: jnp.stack(x), *params[i : i + 2]) for i in (0, 2)]
+    host = HostData(random_images(counts), np.arange(sum(counts)), counts)
     context = methods.base.Context(
-        data=DeviceData(
-            jnp.asarray(random_images(counts)),
-            jnp.asarray(np.repeat(np.arange(CLASSES), counts), jnp.int32),
-            counts,
-        ),
+        data=to_device(host, devices),
+        host=host,
         network=network,
         pool=extractors.Pool(*stack),
         normaliser=Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
         parameterisation=parameterisations.create("mosaic", 2),
+        devices=devices,
     )
     method = methods.create("csdm", config, context)
-    stepper, state, done = Stepper(method.step), method.init(jax.random.key(0)), 0
+    stepper, state, done = Stepper(method.step), devices.copy(method.init(jax.random.key(0))), 0
 
     def run() -> Any:
         nonlocal state, done
@@ -112,8 +118,8 @@ def measure(options: argparse.Namespace, width: int, imbalance: float) -> dict[s
     }
 
 
-def main() -> None:
-    """Prints the table."""
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = _common.parser(__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--imbalance", type=float, nargs="+", default=[1.0, 100.0, 200.0])
@@ -123,8 +129,12 @@ def main() -> None:
         "--steps", type=int, default=1 if jax.default_backend() == "cpu" else 10,
         help="steps between two looks at the clock",
     )  # fmt: skip
-    options = parser.parse_args()
-    rows = []
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    """Prints the table."""
+    options, rows = arguments(), []
 
     def lines() -> Iterator[list[str]]:
         for width, imbalance in itertools.product(options.width, options.imbalance):

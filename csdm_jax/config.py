@@ -141,8 +141,10 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "distill.batch": (1024, integer(1, 1_000_000)),
     # Classes in a step; 0 takes all. For many classes: the cost of a step is linear in it.
     "distill.classes_per_step": (0, integer(0, 1_000_000)),
-    # Real images per forward pass: bounds memory. The extractor sees no gradient there.
+    # Images per forward pass: bounds memory.
     "distill.forward_batch": (4096, integer(1, 1_000_000)),
+    # In which the extractors compute while images are distilled.
+    "distill.dtype": ("float32", choice(("float32", "bfloat16"))),
     "distill.optimiser": ("adamw", choice(OPTIMISERS)),
     "distill.learning_rate": (1e-3, RATE),
     "distill.momentum": (0.9, MOMENTUM),
@@ -158,6 +160,8 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "sdd.scale": (1.0, number(0.0, 1e6, open_ends=True)),
     "sdd.nu": (1.5, number(0.0, 1e3, open_ends=True)),
     "sdd.num_frequencies": (4096, integer(1, 1_000_000)),
+    # What features and frequencies are rounded to before they are multiplied; sums are float32.
+    "sdd.matmul_dtype": ("float32", choice(("float32", "bfloat16"))),
     "sdd.frequency_method": ("iid", choice(FREQUENCY_METHODS)),
     "alpha.head": (0.7, OPEN_UNIT),
     "alpha.tail": (0.3, OPEN_UNIT),

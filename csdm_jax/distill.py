@@ -8,6 +8,7 @@ images are the same bytes wherever the run was stopped.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax import cluster, files, health
+from csdm_jax import cluster, files, health, memory
 from csdm_jax.checkpoints import METRICS, Checkpoints
 from csdm_jax.interruption import Interrupted, requested
 from csdm_jax.methods.base import Method, State
@@ -26,6 +27,7 @@ from csdm_jax.sharding import ONE_DEVICE, Devices
 from csdm_jax.stepping import Stepper
 
 MAX_ROLLBACKS = 3
+TIMED = 3  # steps after which the run says how long it will take
 # Steps after a rollback draw other random numbers: they are counted from here. Far beyond the
 # steps of any run, and three times it is still an int32.
 REDRAW = 500_000_000
@@ -129,6 +131,7 @@ class _Run:
         )
         self.position = _Position(self.method.init(key))
         self.feed = self.method.feed(self.position.state)
+        self.announced, self.last_seconds = False, 0.0
         self._like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
         )
@@ -165,7 +168,11 @@ class _Run:
 
     def go(self) -> None:
         """Runs chunk after chunk to the end."""
-        progress = Progress(self.label, self.method.steps, done=self.position.step)
+        at = self.position
+        if at.step == self.method.steps:
+            return
+        needed = self.stepper.memory(*self._next(), feed=self.feed)
+        progress = Progress(self.label, self.method.steps, done=at.step)
         try:
             while self.position.step < self.method.steps:
                 metrics = self._chunk()
@@ -174,27 +181,45 @@ class _Run:
                     self._fail(*fault)
                     continue
                 done = len(metrics["loss"])
+                if not self.announced:
+                    self._announce(needed, done)
                 self._append(_rows(metrics, self.position.step))
                 self.position.step += done
                 progress.reach(self.position.step, loss=float(np.mean(metrics["loss"])))
                 self._save_when_due()
         finally:
             progress.close()
+        used, expected = memory.peak() / 1e9, needed / 1e9
+        logging.info("%s: peak memory %.2f GB, %.2f expected", self.label, used, expected)
 
-    def _chunk(self) -> dict[str, Any]:
-        """Steps to the next line of the log or checkpoint, whichever comes first."""
+    def _announce(self, needed: int, done: int) -> None:
+        """Says, after the first few steps, how long the run will take and what memory it needs."""
+        self.announced = True
+        left, per_step = self.method.steps - self.position.step - done, self.last_seconds / done
+        logging.info(
+            "%s: %.3g s a step, about %s for the %d steps left; peak memory about %.2f GB",
+            self.label,
+            per_step,
+            datetime.timedelta(seconds=round(per_step * left)),
+            left,
+            needed / 1e9,
+        )
+
+    def _next(self) -> tuple[Any, Any, int, int]:
+        """Arguments of the steps to the next line of the log or checkpoint: what comes first."""
         at, rhythm = self.position, self.rhythm
         ends = [(at.step // n + 1) * n for n in (rhythm.log_every, rhythm.checkpoint_every)]
+        if not self.announced and self.stepper.strategy == "loop":
+            ends.append(at.step + TIMED)
         count = min(*ends, self.method.steps) - at.step
-        start = time.monotonic()
-        at.state, metrics = self.stepper(
-            at.state,
-            self.method.constants,
-            at.step + at.rollbacks * REDRAW,
-            count,
-            feed=self.feed,
-        )
-        at.seconds += time.monotonic() - start
+        return at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
+
+    def _chunk(self) -> dict[str, Any]:
+        """Those steps."""
+        at, start = self.position, time.monotonic()
+        at.state, metrics = self.stepper(*self._next(), feed=self.feed)
+        self.last_seconds = time.monotonic() - start
+        at.seconds += self.last_seconds
         return metrics
 
     def _append(self, rows: list[dict[str, Any]]) -> None:

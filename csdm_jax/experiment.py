@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -91,7 +92,7 @@ class Experiment:
             Augmentation.parse(section.augmentation, mode=section.augmentation_mode)
         methods.csdm.check_frequencies(config.sdd)
 
-    def create_network(self, name: str) -> networks.Network:
+    def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data; the ConvNet takes depth and width from `config.network`."""
         settings = self.config.network
         options = {"depth": settings.depth, "width": settings.width} if name == "convnet" else {}
@@ -99,6 +100,7 @@ class Experiment:
             name,
             num_classes=self.dataset.num_classes,
             image_shape=self.dataset.image_shape,
+            dtype=jnp.dtype(dtype),
             **options,
         )
 
@@ -196,7 +198,7 @@ class Experiment:
         context = methods.base.Context(
             data=self.training_data,
             host=self.host,
-            network=self.network,
+            network=self.create_network(self.config.network.name, self.config.distill.dtype),
             pool=None if method == "random" else self.pool,
             normaliser=self.normaliser,
             parameterisation=self.form,

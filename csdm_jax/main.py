@@ -35,6 +35,9 @@ _DATA_DIR = flags.DEFINE_string(
     None,
     "Data set's location (TFDS directory, folder, zip or npz): config.data.data_dir.",
 )
+_CACHE = flags.DEFINE_string(
+    "compilation_cache", None, "Folder in which compiled programs are kept for later starts."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Run together with the other processes of a cluster: see launch/."
 )
@@ -65,6 +68,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments without a flag: {' '.join(argv[1:])}")
     try:
+        if _CACHE.value:
+            jax.config.update("jax_compilation_cache_dir", _CACHE.value)
         if _DISTRIBUTED.value:
             cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         config = _CONFIG.value.copy_and_resolve_references()

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import interruption
+from csdm_jax import interruption, memory
 
 Feed = Callable[[int], Any]
 Step = Callable[[Any, Any, jax.Array], tuple[Any, Any]]
@@ -48,6 +48,17 @@ class Stepper:
         self._many = jax.jit(
             functools.partial(_scan, step), static_argnames="count", donate_argnums=0
         )
+
+    def memory(
+        self, carry: Any, constants: Any, first: int, count: int, *, feed: Feed | None = None
+    ) -> int:
+        """Compiles what the call with these arguments runs; bytes at its peak (`memory.needed`)."""
+        inputs = _first_inputs(constants, feed, first)
+        if self.strategy == "scan" and feed is None:
+            lowered = self._many.lower(carry, inputs, jnp.int32(first), count=count)
+        else:
+            lowered = self._one.lower(carry, inputs, np.int32(first))
+        return memory.needed(lowered.compile())
 
     def __call__(
         self, carry: Any, constants: Any, first: int, count: int, *, feed: Feed | None = None
@@ -80,6 +91,10 @@ class Stepper:
             rows.append(metrics)
         rows = jax.device_get(rows)
         return carry, jax.tree.map(lambda *row: np.stack(row), *rows)
+
+
+def _first_inputs(constants: Any, feed: Feed | None, first: int) -> Any:
+    return constants if feed is None else (constants, feed(first))
 
 
 def _with_inputs(indices: range, constants: Any, feed: Feed | None) -> Iterator[tuple[int, Any]]:

@@ -62,16 +62,22 @@ class PowerCutError(Exception):
 
 def cut_after(loop, steps, monkeypatch):
     """Ends the loop in the middle of a chunk, after a number of steps in all."""
-    whole, left = loop._stepper, [steps]
+    whole = loop._stepper
 
-    def broken(state, constants, first, count, feed):
-        result = whole(state, constants, first, min(count, left[0]), feed=feed)
-        if count >= left[0]:
-            raise PowerCutError
-        left[0] -= count
-        return result
+    class Broken:
+        left = steps
 
-    monkeypatch.setattr(loop, "_stepper", broken)
+        def __getattr__(self, name):
+            return getattr(whole, name)
+
+        def __call__(self, state, constants, first, count, feed):
+            result = whole(state, constants, first, min(count, self.left), feed=feed)
+            if count >= self.left:
+                raise PowerCutError
+            self.left -= count
+            return result
+
+    monkeypatch.setattr(loop, "_stepper", Broken())
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
@@ -118,13 +124,22 @@ def test_a_shorter_run_than_was_done_is_refused(loop, tmp_path, monkeypatch):
 
 
 def test_a_signal_saves_the_step_and_the_run_goes_on(loop, unbroken, tmp_path, monkeypatch):
-    asked = iter([False, False, True, True])
+    asked = iter([False, True])
     monkeypatch.setattr(distill, "requested", lambda: next(asked))
     with pytest.raises(interruption.Interrupted, match="after step 3, which is saved"):
         run(loop, tmp_path)
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
     assert run(loop, tmp_path) == unbroken
+
+
+def test_time_and_memory_are_said_after_the_first_steps(loop, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(distill.logging, "info", lambda text, *values: said.append(text % values))
+    run(loop, tmp_path)
+    (first,) = [line for line in said if "s a step, about" in line]
+    assert "for the 5 steps left; peak memory about" in first
+    assert any(line.endswith(" expected") for line in said)
 
 
 def test_without_any_valid_checkpoint_the_run_begins_again(loop, unbroken, tmp_path):

@@ -54,6 +54,7 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
             real_weights=real.weights,
             real_sizes=real.sizes,
             synthetic_sizes=synthetic.sizes,
+            matmul_dtype=None if sdd.matmul_dtype == "float32" else sdd.matmul_dtype,
         )
 
     return Matching(config, context, distance)
