@@ -198,9 +198,8 @@ def evaluate(
         progress.reach(progress.done + epoch - before, loss=loss, test=accuracy)
 
     def keep(number, params):
-        seed, history = missing[number], histories[number]
-        last, best = history[-1][2], max(row[2] for row in history)
-        results[seed] = Result(seed, last, best, listed(by_class[number]), history)
+        seed = missing[number]
+        results[seed] = _summary(seed, histories[number], by_class[number])
         if kept:
             kept.put(results[seed])
 
@@ -215,6 +214,12 @@ def evaluate(
     )
     progress.close()
     return [results[seed] for seed in seeds]
+
+
+def _summary(seed: int, history: list[tuple[int, float, float]], by_class: np.ndarray) -> Result:
+    """A finished network's result."""
+    last, best = history[-1][2], max(row[2] for row in history)
+    return Result(seed, last, best, listed(by_class), history)
 
 
 def listed(values: np.ndarray) -> list[float | None]:

@@ -18,7 +18,8 @@ Elsewhere bytes are not promised, and "vmap" and "map", hopeless on a CPU, are c
 the same bytes there (with XLA's deterministic operations) asks for "loop".
 
 Memory: at most `AT_ONCE` networks are under way; each has its weights, gradient, optimiser state
-and the activations of one batch. A stop by a signal loses no more than these networks.
+and the activations of one batch: 0.3 GiB for a ConvNet-D3 of width 128 and a batch of 128 images of
+32x32, by XLA's account. A stop by a signal loses no more than these networks.
 """
 
 from __future__ import annotations

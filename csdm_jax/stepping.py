@@ -9,7 +9,6 @@ that one decision.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,6 @@ class Stepper:
         self._many = jax.jit(
             functools.partial(_scan, step), static_argnames="count", donate_argnums=0
         )
-        self._compiling, self._compiled = threading.Lock(), False
 
     def __call__(self, carry: Any, constants: Any, first: int, count: int) -> tuple[Any, Any]:
         """Runs steps `first .. first + count - 1`, at least one of them.
@@ -57,8 +55,7 @@ class Stepper:
           the steps done: `count`, or fewer when a signal asked for the end meanwhile ("loop").
         """
         if self.strategy == "scan":
-            many = functools.partial(self._many, count=count)
-            carry, metrics = self._call(many, carry, constants, jnp.int32(first))
+            carry, metrics = self._many(carry, constants, jnp.int32(first), count=count)
             return carry, jax.device_get(metrics)
         rows: list[Any] = []
         for index in range(first, first + count):
@@ -66,19 +63,10 @@ class Stepper:
                 jax.block_until_ready(rows[-_AHEAD])
                 if interruption.requested():
                     break
-            carry, metrics = self._call(self._one, carry, constants, np.int32(index))
+            carry, metrics = self._one(carry, constants, np.int32(index))
             rows.append(metrics)
         rows = jax.device_get(rows)
         return carry, jax.tree.map(lambda *row: np.stack(row), *rows)
-
-    def _call(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a compiled step. Of several threads one compiles it, the others wait for that."""
-        if self._compiled:
-            return step(*arguments)
-        with self._compiling:
-            result = step(*arguments)
-            self._compiled = True
-            return result
 
 
 def _scan(step: Step, carry: Any, constants: Any, first: jax.Array, *, count: int) -> Any:

@@ -26,7 +26,7 @@ from csdm_jax.preprocessing import Normaliser
 from csdm_jax.stepping import Stepper
 
 Params = Any
-_TRIAL_STEPS = 3
+_TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,20 +214,18 @@ class Trainer:
 
     def _choose(self, job: _Job) -> str:
         """The name of the strategy; "auto" is a race, run once for a shape and group size."""
-        count = min(len(job.keys), parallel.AT_ONCE)
-        steps = len(job.keys) * self.recipe.epochs * self._steps_per_epoch
         if self.strategy != parallel.AUTO:
             return self.strategy
-        names = parallel.candidates(jax.default_backend(), jax.local_device_count())
+        count = min(len(job.keys), parallel.AT_ONCE)
         known = len(job.shared[0]), count
         if known in self._chosen:
             return self._chosen[known]
+        names = parallel.candidates(jax.default_backend(), jax.local_device_count())
+        steps = len(job.keys) * self.recipe.epochs * self._steps_per_epoch
         if count == 1 or steps < parallel.WORTH_A_RACE:
             return names[0]
-        # Step by step, a few tell; a scan is compiled for its length, so it takes the real one.
-        looping = self._stepper(parallel.strategy(names[0])).strategy == "loop"
-        first, length, _ = job.chunks[0]
-        chunks = [(first, min(length, _TRIAL_STEPS) if looping else length, 0)]
+        stepping = self._stepper(parallel.strategy(names[0])).strategy
+        chunks = [(0, min(job.chunks[0][1], _TRIAL_STEPS[stepping]), 0)]
         trial = dataclasses.replace(job, keys=job.keys[:count], chunks=chunks, on_report=None)
         trials = {
             name: functools.partial(self._train, trial, parallel.strategy(name), _wait)
@@ -249,8 +247,7 @@ class Trainer:
     ) -> list[Params]:
         """Trains the networks of one group from start to end."""
         stepper = self._stepper(strategy)
-        with self._lock:  # two threads would compile the same initialisation twice
-            carries, keys = zip(*(self._begin(job, number) for number in group), strict=True)
+        carries, keys = zip(*(self._begin(job, number) for number in group), strict=True)
         carry = strategy.pack(carries)
         constants = strategy.share(job.shared), strategy.pack(keys)
         params = []
