@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_collections
 
-from csdm_jax import data, networks
+from csdm_jax import data, networks, parallel
 from csdm_jax.augment import MODES, OPS
 from csdm_jax.data.longtail import RULES
 from csdm_jax.frequencies import METHODS as FREQUENCY_METHODS
@@ -99,6 +99,8 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     # The method whose output goes to the working directory itself, and those it is compared with.
     "method": ("csdm", choice(METHODS)),
     "baselines": ((), several(choice(METHODS))),
+    # How several networks (extractors, evaluation) are trained at once: see csdm_jax.parallel.
+    "parallel": (parallel.AUTO, choice((parallel.AUTO, *parallel.STRATEGIES))),
     "data.name": ("digits", choice(data.SOURCES)),
     "data.data_dir": ("", TEXT),
     "data.cache_dir": ("", TEXT),
@@ -199,6 +201,7 @@ BOOKKEEPING = (
 MAY_CHANGE = (
     *BOOKKEEPING,
     "baselines",
+    "parallel",
     "distill.seeds",
     "distill.steps",
     "distill.on_nonfinite",

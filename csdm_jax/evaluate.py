@@ -183,37 +183,43 @@ def evaluate(
     """
     epochs = trainer.recipe.epochs
     progress = Progress(label, len(seeds) * epochs)
-    results = []
-    for number, seed in enumerate(seeds):
-        if kept and (before := kept.get(seed)):
-            results.append(before)
-            progress.reach((number + 1) * epochs)
-            continue
-        history: list[tuple[int, float, float]] = []
-        by_class = np.zeros(0)
+    results = {seed: result for seed in seeds if kept and (result := kept.get(seed))}
+    progress.reach(len(results) * epochs)
+    missing = [seed for seed in seeds if seed not in results]
+    histories: list[list[tuple[int, float, float]]] = [[] for _ in missing]
+    by_class: dict[int, np.ndarray] = {}
 
-        def look(epoch, params, loss, number=number, history=history):
-            nonlocal by_class
-            accuracy, by_class = accuracy_by_class(
-                trainer.network, params, test, trainer.normaliser
-            )
-            history.append((epoch, loss, accuracy))
-            progress.reach(number * epochs + epoch, loss=loss, test=accuracy)
-
-        trainer.fit(
-            root_key("evaluation", seed),
-            images,
-            targets,
-            report_every=check_every,
-            on_report=look,
-            label=f"{label}, network {seed}",
+    def look(number, epoch, params, loss):
+        before = histories[number][-1][0] if histories[number] else 0
+        accuracy, by_class[number] = accuracy_by_class(
+            trainer.network, params, test, trainer.normaliser
         )
-        last, best = history[-1][2], max(row[2] for row in history)
-        results.append(Result(seed, last, best, listed(by_class), history))
+        histories[number].append((epoch, loss, accuracy))
+        progress.reach(progress.done + epoch - before, loss=loss, test=accuracy)
+
+    def keep(number, params):
+        seed = missing[number]
+        results[seed] = _summary(seed, histories[number], by_class[number])
         if kept:
-            kept.put(results[-1])
+            kept.put(results[seed])
+
+    trainer.fit_many(
+        [root_key("evaluation", seed) for seed in missing],
+        images,
+        targets,
+        on_finish=keep,
+        labels=[f"{label}, network {seed}" for seed in missing],
+        report_every=check_every,
+        on_report=look,
+    )
     progress.close()
-    return results
+    return [results[seed] for seed in seeds]
+
+
+def _summary(seed: int, history: list[tuple[int, float, float]], by_class: np.ndarray) -> Result:
+    """A finished network's result."""
+    last, best = history[-1][2], max(row[2] for row in history)
+    return Result(seed, last, best, listed(by_class), history)
 
 
 def listed(values: np.ndarray) -> list[float | None]:

@@ -179,7 +179,7 @@ class Experiment:
             Path(settings.pool_dir or self.workdir / "extractors"),
             described,
             network=self.network,
-            trainer=Trainer(self.network, recipe(settings), self.normaliser),
+            trainer=self._create_trainer(self.network, settings),
             data=to_device(self.host),
             count=settings.count,
             seed=settings.seed,
@@ -188,9 +188,10 @@ class Experiment:
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def trainer(self, architecture: str) -> Trainer:
         """Trains evaluation networks; one for all runs, so that its step is compiled once."""
-        return Trainer(
-            self.create_network(architecture), recipe(self.config.evaluate), self.normaliser
-        )
+        return self._create_trainer(self.create_network(architecture), self.config.evaluate)
+
+    def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
+        return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
 
     @functools.cache  # noqa: B019
     def loop(self, method: str) -> Loop:

@@ -104,39 +104,46 @@ def ensure_pool(
     if not (folder / "description.json").exists():  # a finished pool may be read-only
         files.write_json(folder / "description.json", description)
     targets = jax.nn.one_hot(data.labels, len(data.counts))
-    members = []
+    paths = [folder / f"network-{k:02d}.msgpack" for k in range(count)]
+    members = [_load(path, network) for path in paths]
+    missing = {k: paths[k] for k, member in enumerate(members) if member is None}
     progress = Progress("extractors", count * trainer.recipe.epochs)
-    for k in range(count):
-        path = folder / f"network-{k:02d}.msgpack"
-        key = jax.random.fold_in(root_key("extractors", seed), k)
-        member = _load(path, network)
-        if member is None:
-            _train_one(path, key, network, trainer, data.images, targets, progress)
-            member = _load(path, network)
-        progress.reach((k + 1) * trainer.recipe.epochs)
-        members.append(member)
+    progress.reach((count - len(missing)) * trainer.recipe.epochs)
+    if missing:
+        _train(missing, root_key("extractors", seed), trainer, data.images, targets, progress)
+    for k, path in missing.items():
+        members[k] = _load(path, network)
     progress.close()
     halves = zip(*members, strict=True)
     return Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
 
 
-def _train_one(path, key, network, trainer, images, targets, progress) -> None:
-    """Trains one network and saves its initial and trained weights, whole or not at all."""
-    init_key, fit_key = jax.random.split(key)
-    initial = jax.device_get(network.init(init_key))
-    done = progress.done
+def _train(paths: dict[int, Path], key, trainer, images, targets, progress) -> None:
+    """Trains networks; saves each one's initial and trained weights, whole or not at all."""
+    keys = [jax.random.split(jax.random.fold_in(key, k)) for k in paths]
+    stems = [path.stem for path in paths.values()]
 
-    def on_report(epoch, params, loss):
-        progress.reach(done + epoch, loss=loss)
+    def start(number):
+        return trainer.network.init(keys[number][0])
 
-    # `fit` donates what it starts from: give it weights of its own.
-    start = network.init(init_key)
-    trained = trainer.fit(
-        fit_key, images, targets, params=start, on_report=on_report, label=f"extractor {path.stem}"
+    def on_report(number, epoch, params, loss):
+        progress.reach(progress.done + 1, loss=loss)
+
+    def save(number, trained):
+        weights = jax.device_get({"initial": start(number), "trained": trained})
+        path = [*paths.values()][number]
+        files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
+        logging.info("extractor saved: %s", path)
+
+    trainer.fit_many(
+        [fit_key for _, fit_key in keys],
+        images,
+        targets,
+        on_finish=save,
+        labels=[f"extractor {stem}" for stem in stems],
+        start=start,
+        on_report=on_report,
     )
-    weights = {"initial": initial, "trained": jax.device_get(trained)}
-    files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
-    logging.info("extractor saved: %s", path)
 
 
 def _load(path: Path, network: Network) -> tuple[Params, Params] | None:

@@ -6,8 +6,11 @@ index as a pure function of (key, step), normalises, augments, mixes and updates
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
-from collections.abc import Callable
+import functools
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from csdm_jax import augment, health, interruption
+from csdm_jax import augment, health, interruption, parallel
 from csdm_jax.data.device import epoch_batches
 from csdm_jax.networks import Network
 from csdm_jax.optimisers import optimiser, step_decay
@@ -23,6 +26,7 @@ from csdm_jax.preprocessing import Normaliser
 from csdm_jax.stepping import Stepper
 
 Params = Any
+_TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,30 @@ class Recipe:
     logit_adjustment: float = 0.0
 
 
+Report = Callable[[int, int, Params, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What one call trains.
+
+    Attributes:
+      keys: one a network.
+      shared: images, targets and log prior.
+      start: network's number -> initial parameters; None: drawn from its key.
+      chunks: first step, steps, and epochs done after them; between two chunks the host looks.
+      labels: names of the networks.
+      on_report: see `Trainer.fit_many`.
+    """
+
+    keys: Sequence[jax.Array]
+    shared: tuple[jax.Array, ...]
+    start: Callable[[int], Params] | None
+    chunks: Sequence[tuple[int, int, int]]
+    labels: Sequence[str]
+    on_report: Report | None
+
+
 class Trainer:
     """A compiled training step of one network and recipe, used for any number of networks.
 
@@ -64,14 +92,30 @@ class Trainer:
       network: what is trained.
       recipe: how.
       normaliser: brings pixels to the network's scale.
+      strategy: how several networks are trained at once: "auto" or a name of
+        `csdm_jax.parallel.STRATEGIES`.
+
+    Raises:
+      ValueError: for an unknown strategy.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, normaliser: Normaliser):
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        normaliser: Normaliser,
+        strategy: str = parallel.AUTO,
+    ):
+        if strategy != parallel.AUTO:
+            parallel.strategy(strategy)
         self.network = network
         self.recipe = recipe
         self.normaliser = normaliser
-        self._stepper: Stepper | None = None
+        self.strategy = strategy
+        self._steppers: dict[Any, Stepper] = {}
+        self._chosen: dict[tuple[int, int], str] = {}
         self._steps_per_epoch = 0
+        self._lock = threading.Lock()
 
     def fit(
         self,
@@ -90,10 +134,10 @@ class Trainer:
           key: decides initialisation, batches and augmentation.
           images: `[n, H, W, ch]`, uint8 or floats in [0, 1].
           targets: `[n, K]` float32, class probabilities (one-hot for hard labels).
-          params: where to start; drawn from `key` when absent.
+          params: where to start; drawn from `key` when absent. They are donated.
           report_every: epochs between calls of `on_report`.
-          on_report: called with (epochs done, params, mean loss since the last call), the last
-            epoch always included. Must not keep `params`: they are donated to the next step.
+          on_report: called with (epochs done, params, mean loss since the last call), as in
+            `fit_many`.
           label: name of the training in errors.
 
         Returns:
@@ -103,44 +147,142 @@ class Trainer:
           FloatingPointError: when the loss or a weight is no longer finite; names the step.
           Interrupted: when a signal asked for the end; nothing is kept of this network.
         """
-        init_key, step_key = jax.random.split(key)
-        if params is None:
-            params = self.network.init(init_key)
-        stepper, per_epoch = self._prepare(len(images))
-        carry = (params, self._optimiser.init(params))
+        trained: list[Params] = []
+        self.fit_many(
+            [key],
+            images,
+            targets,
+            start=None if params is None else lambda _: params,
+            report_every=report_every,
+            on_report=on_report and (lambda _, *report: on_report(*report)),
+            on_finish=lambda _, params: trained.append(params),
+            labels=[label],
+        )
+        return trained[0]
+
+    def fit_many(
+        self,
+        keys: Sequence[jax.Array],
+        images: jax.Array,
+        targets: jax.Array,
+        *,
+        on_finish: Callable[[int, Params], None],
+        labels: Sequence[str],
+        start: Callable[[int], Params] | None = None,
+        report_every: int = 1,
+        on_report: Report | None = None,
+    ) -> None:
+        """Trains several networks on the same images, by the trainer's strategy.
+
+        Args:
+          keys: one a network; decides its initialisation, batches and augmentation.
+          images: `[n, H, W, ch]`, uint8 or floats in [0, 1].
+          targets: `[n, K]` float32, class probabilities (one-hot for hard labels).
+          on_finish: called with number and trained parameters of each network when it is finished.
+          labels: names of the networks in errors.
+          start: gives network number k its initial parameters, anew in each call: they are
+            donated. Drawn from its key when absent.
+          report_every: epochs between calls of `on_report`.
+          on_report: called with (number, epochs done, params, mean loss since the last call), the
+            last epoch always included; one call at a time, but perhaps from other threads. Must
+            not keep `params`: they are donated to the next step.
+
+        Raises:
+          FloatingPointError: when the loss or a weight is no longer finite; names the step.
+          Interrupted: when a signal asked for the end; networks under way are lost.
+        """
+        self._prepare(len(images))
         prior = jnp.log(jnp.maximum(targets.mean(0), 1e-12))
-        constants = (images, targets, prior, step_key)
-        for start in range(0, self.recipe.epochs, report_every):
-            epochs = min(report_every, self.recipe.epochs - start)
-            first = start * per_epoch
-            carry, loss = stepper(carry, constants, first, epochs * per_epoch)
-            interruption.check(f"in {label}, after step {first + len(loss)}")
-            _check_finite(label, first, loss, carry[0])
-            if on_report:
-                on_report(start + epochs, carry[0], float(np.mean(loss)))
-        return carry[0]
+        chunks = _chunks(self.recipe.epochs, report_every, self._steps_per_epoch)
+        job = _Job(keys, (images, targets, prior), start, chunks, labels, on_report)
+        self._train(job, parallel.strategy(self._choose(job)), on_finish)
 
-    def _prepare(self, count: int) -> tuple[Stepper, int]:
-        """Builds the step for a data set of `count` images, once."""
+    def _prepare(self, count: int) -> None:
+        """Builds the optimiser for a data set of `count` images, once."""
         per_epoch = -(-count // self.recipe.batch)
-        if self._stepper is None or per_epoch != self._steps_per_epoch:
-            recipe = self.recipe
-            schedule = step_decay(
-                recipe.learning_rate, recipe.epochs * per_epoch, recipe.decay_at, recipe.decay
-            )
-            self._optimiser = optimiser(
-                recipe.optimiser,
-                schedule,
-                momentum=recipe.momentum,
-                weight_decay=recipe.weight_decay,
-            )
-            self._steps_per_epoch = per_epoch
-            self._stepper = Stepper(self._step)
-        return self._stepper, per_epoch
+        if per_epoch == self._steps_per_epoch:
+            return
+        recipe = self.recipe
+        schedule = step_decay(
+            recipe.learning_rate, recipe.epochs * per_epoch, recipe.decay_at, recipe.decay
+        )
+        self._optimiser = optimiser(
+            recipe.optimiser, schedule, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        self._steps_per_epoch = per_epoch
+        self._steppers = {}
 
-    def _step(self, carry: Any, constants: Any, index: jax.Array) -> tuple[Any, jax.Array]:
+    def _choose(self, job: _Job) -> str:
+        """The name of the strategy; "auto" is a race, run once for a shape and group size."""
+        if self.strategy != parallel.AUTO:
+            return self.strategy
+        count = min(len(job.keys), parallel.AT_ONCE)
+        known = len(job.shared[0]), count
+        if known in self._chosen:
+            return self._chosen[known]
+        names = parallel.candidates(jax.default_backend(), jax.local_device_count())
+        steps = len(job.keys) * self.recipe.epochs * self._steps_per_epoch
+        if count == 1 or steps < parallel.WORTH_A_RACE:
+            return names[0]
+        stepping = self._stepper(parallel.strategy(names[0])).strategy
+        chunks = [(0, min(job.chunks[0][1], _TRIAL_STEPS[stepping]), 0)]
+        trial = dataclasses.replace(job, keys=job.keys[:count], chunks=chunks, on_report=None)
+        trials = {
+            name: functools.partial(self._train, trial, parallel.strategy(name), _wait)
+            for name in names
+        }
+        label = f"{count} networks {self.network.name} at once, {chunks[0][1]} steps"
+        self._chosen[known] = parallel.fastest(trials, label)
+        return self._chosen[known]
+
+    def _train(
+        self, job: _Job, strategy: parallel.Strategy, on_finish: Callable[[int, Params], None]
+    ) -> None:
+        """Trains the networks of a job, from start to end."""
+        train = functools.partial(self._train_group, job, strategy)
+        strategy.run(train, len(job.keys), on_finish)
+
+    def _train_group(
+        self, job: _Job, strategy: parallel.Strategy, group: range, over: threading.Event
+    ) -> list[Params]:
+        """Trains the networks of one group from start to end."""
+        stepper = self._stepper(strategy)
+        carries, keys = zip(*(self._begin(job, number) for number in group), strict=True)
+        carry = strategy.pack(carries)
+        constants = strategy.share(job.shared), strategy.pack(keys)
+        params = []
+        for first, length, epochs in job.chunks:
+            carry, losses = stepper(carry, constants, first, length)
+            interruption.check(f"in {job.labels[group[0]]}, after step {first + len(losses)}")
+            if over.is_set():
+                raise concurrent.futures.CancelledError("another network has failed")
+            params = [state[0] for state in strategy.unpack(carry, len(group))]
+            for row, number in enumerate(group):
+                _check_finite(job.labels[number], first, losses[:, row], params[row])
+            if job.on_report:
+                with self._lock:
+                    for row, number in enumerate(group):
+                        job.on_report(number, epochs, params[row], float(losses[:, row].mean()))
+        return params
+
+    def _begin(self, job: _Job, number: int) -> tuple[Any, jax.Array]:
+        """One network's state before the first step, and the key of its steps."""
+        init_key, step_key = jax.random.split(job.keys[number])
+        params = job.start(number) if job.start else self.network.init(init_key)
+        return (params, self._optimiser.init(params)), step_key
+
+    def _stepper(self, strategy: parallel.Strategy) -> Stepper:
+        """The compiled step of a strategy; strategies with the same step share it."""
+        with self._lock:
+            if strategy.step not in self._steppers:
+                self._steppers[strategy.step] = Stepper(strategy.step(self._step))
+            return self._steppers[strategy.step]
+
+    def _step(
+        self, carry: Any, shared: Any, key: jax.Array, index: jax.Array
+    ) -> tuple[Any, jax.Array]:
         params, opt_state = carry
-        images, targets, log_prior, key = constants
+        images, targets, log_prior = shared
         epoch, row = jnp.divmod(index, self._steps_per_epoch)
         rows, present = epoch_batches(
             jax.random.fold_in(key, epoch), len(images), self.recipe.batch
@@ -161,6 +303,20 @@ class Trainer:
         loss, gradient = jax.value_and_grad(loss_of)(params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), loss
+
+
+def _wait(number: int, params: Params) -> None:
+    jax.block_until_ready(params)
+
+
+def _chunks(epochs: int, report_every: int, per_epoch: int) -> list[tuple[int, int, int]]:
+    """First step, steps and epochs done after them, from report to report."""
+    ends = [*range(report_every, epochs, report_every), epochs]
+    starts = [0, *ends[:-1]]
+    return [
+        (start * per_epoch, (end - start) * per_epoch, end)
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _check_finite(label: str, first: int, loss: np.ndarray, params: Params) -> None:
