@@ -115,10 +115,15 @@ class Experiment:
         return Devices.all()
 
     @functools.cached_property
-    def training_data(self) -> DeviceData | HostData:
-        """The training set where the steps read it: on the devices, or on the host if too large."""
+    def stays_on_host(self) -> bool:
+        """Whether training images are read batch by batch: asked for, or they are too large."""
         placement = self.config.data.placement
-        stays = placement == "host" or (placement == "auto" and not fits(self.host, self.devices))
+        return placement == "host" or (placement == "auto" and not fits(self.host, self.devices))
+
+    @functools.cached_property
+    def training_data(self) -> DeviceData | HostData:
+        """The training set where the steps of a distillation read it."""
+        stays = self.stays_on_host
         where = "host, read batch by batch" if stays else f"{self.devices.count} device(s)"
         logging.info("%.0f MB of training images on the %s", self.host.nbytes / 1e6, where)
         return self.host if stays else to_device(self.host, self.devices)
@@ -180,7 +185,7 @@ class Experiment:
             described,
             network=self.network,
             trainer=self._create_trainer(self.network, settings),
-            data=to_device(self.host),
+            data=self.host if self.stays_on_host else to_device(self.host),
             count=settings.count,
             seed=settings.seed,
         )

@@ -18,6 +18,7 @@ from absl import logging
 
 from csdm_jax import files, health
 from csdm_jax.data.device import DeviceData
+from csdm_jax.data.host import HostData
 from csdm_jax.networks import Network
 from csdm_jax.progress import Progress
 from csdm_jax.seeds import root_key
@@ -85,7 +86,7 @@ def ensure_pool(
     *,
     network: Network,
     trainer: Trainer,
-    data: DeviceData,
+    data: DeviceData | HostData,
     count: int,
     seed: int,
 ) -> Pool:
@@ -96,7 +97,7 @@ def ensure_pool(
       description: all that the weights depend on (config, data identity).
       network: architecture.
       trainer: trains it.
-      data: the long-tailed training set on the device.
+      data: the long-tailed training set on the device, or on the host.
       count: K, at least 1.
       seed: network k is a pure function of (seed, k).
     """
@@ -110,7 +111,8 @@ def ensure_pool(
     progress = Progress("extractors", count * trainer.recipe.epochs)
     progress.reach((count - len(missing)) * trainer.recipe.epochs)
     if missing:
-        _train(missing, root_key("extractors", seed), trainer, data.images, targets, progress)
+        images = data if isinstance(data, HostData) else data.images
+        _train(missing, root_key("extractors", seed), trainer, images, targets, progress)
     for k, path in missing.items():
         members[k] = _load(path, network)
     progress.close()

@@ -228,7 +228,8 @@ def candidates(backend: str, devices: int) -> tuple[str, ...]:
     """The strategies that "auto" chooses among, "loop" first.
 
     On a CPU only those that keep the bits of "loop", and of them only the one that compiles nothing
-    more: "unrolled" and "sharded" showed no clear gain over "threads" and compile several times as long.
+    more: "unrolled" and "sharded" showed no clear gain over "threads" and compile several times as
+    long.
 
     Args:
       backend: as `jax.default_backend()` names it.

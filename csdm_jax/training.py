@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,11 @@ import optax
 
 from csdm_jax import augment, health, interruption, parallel
 from csdm_jax.data.device import epoch_batches
+from csdm_jax.data.host import HostData
 from csdm_jax.networks import Network
 from csdm_jax.optimisers import optimiser, step_decay
 from csdm_jax.preprocessing import Normaliser
-from csdm_jax.stepping import Stepper
+from csdm_jax.stepping import Feed, Step, Stepper
 
 Params = Any
 _TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
@@ -75,6 +76,7 @@ class _Job:
       chunks: first step, steps, and epochs done after them; between two chunks the host looks.
       labels: names of the networks.
       on_report: see `Trainer.fit_many`.
+      host: the images, where they stay on the host.
     """
 
     keys: Sequence[jax.Array]
@@ -83,6 +85,7 @@ class _Job:
     chunks: Sequence[tuple[int, int, int]]
     labels: Sequence[str]
     on_report: Report | None
+    host: HostData | None = None
 
 
 class Trainer:
@@ -176,7 +179,8 @@ class Trainer:
 
         Args:
           keys: one a network; decides its initialisation, batches and augmentation.
-          images: `[n, H, W, ch]`, uint8 or floats in [0, 1].
+          images: `[n, H, W, ch]`, uint8 or floats in [0, 1]; or `HostData`, read batch by batch,
+            one network after the other.
           targets: `[n, K]` float32, class probabilities (one-hot for hard labels).
           on_finish: called with number and trained parameters of each network when it is finished.
           labels: names of the networks in errors.
@@ -193,9 +197,12 @@ class Trainer:
         """
         self._prepare(len(images))
         prior = jnp.log(jnp.maximum(targets.mean(0), 1e-12))
+        host = images if isinstance(images, HostData) else None
+        images = None if host else images
         chunks = _chunks(self.recipe.epochs, report_every, self._steps_per_epoch)
-        job = _Job(keys, (images, targets, prior), start, chunks, labels, on_report)
-        self._train(job, parallel.strategy(self._choose(job)), on_finish)
+        job = _Job(keys, (images, targets, prior), start, chunks, labels, on_report, host)
+        strategy = parallel.strategy("loop" if host else self._choose(job))
+        self._train(job, strategy, on_finish)
 
     def _prepare(self, count: int) -> None:
         """Builds the optimiser for a data set of `count` images, once."""
@@ -246,13 +253,14 @@ class Trainer:
         self, job: _Job, strategy: parallel.Strategy, group: range, over: threading.Event
     ) -> list[Params]:
         """Trains the networks of one group from start to end."""
-        stepper = self._stepper(strategy)
+        stepper = self._stepper(strategy, streamed=job.host is not None)
         carries, keys = zip(*(self._begin(job, number) for number in group), strict=True)
         carry = strategy.pack(carries)
         constants = strategy.share(job.shared), strategy.pack(keys)
+        feed = self._feed(job.host, keys[0]) if job.host else None
         params = []
         for first, length, epochs in job.chunks:
-            carry, losses = stepper(carry, constants, first, length)
+            carry, losses = stepper(carry, constants, first, length, feed=feed)
             interruption.check(f"in {job.labels[group[0]]}, after step {first + len(losses)}")
             if over.is_set():
                 raise concurrent.futures.CancelledError("another network has failed")
@@ -271,26 +279,37 @@ class Trainer:
         params = job.start(number) if job.start else self.network.init(init_key)
         return (params, self._optimiser.init(params)), step_key
 
-    def _stepper(self, strategy: parallel.Strategy) -> Stepper:
+    def _stepper(self, strategy: parallel.Strategy, *, streamed: bool = False) -> Stepper:
         """The compiled step of a strategy; strategies with the same step share it."""
         with self._lock:
-            if strategy.step not in self._steppers:
-                self._steppers[strategy.step] = Stepper(strategy.step(self._step))
-            return self._steppers[strategy.step]
+            known = strategy.step, streamed
+            if known not in self._steppers:
+                step = strategy.step(self._step)
+                self._steppers[known] = Stepper(_with_batch(step) if streamed else step)
+            return self._steppers[known]
+
+    def _feed(self, host: HostData, key: jax.Array) -> Feed:
+        """Reads the images of one network's step."""
+        rows_of = jax.jit(lambda index: self._rows(key, len(host), index)[0])
+        return lambda index: jnp.asarray(host.take(np.asarray(rows_of(np.int32(index)))))
+
+    def _rows(self, key: jax.Array, count: int, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Which of `count` images step `index` sees, and which of them are no padding."""
+        epoch, row = jnp.divmod(index, self._steps_per_epoch)
+        rows, present = epoch_batches(jax.random.fold_in(key, epoch), count, self.recipe.batch)
+        return rows[row], present[row]
 
     def _step(
         self, carry: Any, shared: Any, key: jax.Array, index: jax.Array
     ) -> tuple[Any, jax.Array]:
         params, opt_state = carry
         images, targets, log_prior = shared
-        epoch, row = jnp.divmod(index, self._steps_per_epoch)
-        rows, present = epoch_batches(
-            jax.random.fold_in(key, epoch), len(images), self.recipe.batch
-        )
+        rows, present = self._rows(key, len(targets), index)
+        streamed = isinstance(images, _Batch)
         augment_key, mix_key = jax.random.split(jax.random.fold_in(key, index + 1_000_003))
-        batch = self.normaliser(images[rows[row]])
+        batch = self.normaliser(images.pixels if streamed else images[rows])
         batch = augment.augment_each(self.recipe.augmentation, augment_key, batch)
-        labels = targets[rows[row]]
+        labels = targets[rows]
         if self.recipe.cutmix:
             batch, labels = augment.cutmix(mix_key, batch, labels, self.recipe.cutmix)
 
@@ -298,11 +317,27 @@ class Trainer:
             logits, _ = self.network.apply(params, batch)
             logits = logits + self.recipe.logit_adjustment * log_prior
             losses = optax.softmax_cross_entropy(logits, labels)
-            return jnp.sum(losses * present[row]) / jnp.sum(present[row])
+            return jnp.sum(losses * present) / jnp.sum(present)
 
         loss, gradient = jax.value_and_grad(loss_of)(params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), loss
+
+
+class _Batch(NamedTuple):
+    """The images of one step, in place of all."""
+
+    pixels: jax.Array
+
+
+def _with_batch(step: Step) -> Step:
+    """A step whose images are fed to it."""
+
+    def fed(carry: Any, constants: Any, index: jax.Array) -> tuple[Any, Any]:
+        (shared, own), pixels = constants
+        return step(carry, ((_Batch(pixels), *shared[1:]), own), index)
+
+    return fed
 
 
 def _wait(number: int, params: Params) -> None:

@@ -100,6 +100,12 @@ def test_a_diverging_training_stops_with_its_step(tiny, tmp_path):
     assert not list(tmp_path.glob("*/*.msgpack"))
 
 
+def test_images_on_the_host_give_the_same_weights(tiny, tmp_path):
+    resident = make(tiny, tmp_path / "resident")
+    streamed = make(dataclasses.replace(tiny, data=tiny.host), tmp_path / "streamed")
+    jax.tree.map(np.testing.assert_array_equal, resident, streamed)
+
+
 def test_pools_with_other_settings_have_other_names():
     names = {extractors.pool_name({"epochs": epochs}) for epochs in (1, 2, 1.0)}
     assert len(names) == 3

@@ -41,6 +41,11 @@ class HostData:
             )
         return cls(dataset.train_images, indices, longtail.counts)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """`[N]` int32, ascending."""
+        return np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
+
     def __len__(self) -> int:
         return len(self.indices)
 
