@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from pathlib import Path
 
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from csdm_jax import cluster, interruption, stages
-from csdm_jax import config as configuration
+from csdm_jax import cluster, command_line, interruption, stages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -46,28 +43,11 @@ _PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes in all.")
 _PROCESS = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; a wrong flag ends the program with one line that says why."""
-    try:
-        for name in re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M):
-            configuration.rule_of(name)
-        return flags.FLAGS(argv)
-    except (configuration.ConfigError, flags.Error, OSError) as error:
-        sys.exit(f"error: {_explain(error)}\nSee --help.")
-
-
-def _explain(error: Exception) -> str:
-    """The last line of a nested message, and what the field accepts."""
-    text = str(error).strip().splitlines()[-1].strip()
-    field = re.search(r"--config\.([\w.]+)=", text)
-    return f"{text}; it must be {configuration.rule_of(field[1]).words}" if field else text
-
-
 def main(argv: list[str]) -> None:
     """Runs the experiment that the flags describe and prints its table."""
     if len(argv) > 1:
         raise app.UsageError(f"arguments without a flag: {' '.join(argv[1:])}")
-    try:
+    with command_line.reported(), interruption.handled():
         if _CACHE.value:
             jax.config.update("jax_compilation_cache_dir", _CACHE.value)
         if _DISTRIBUTED.value:
@@ -77,15 +57,8 @@ def main(argv: list[str]) -> None:
             config.data.data_dir = _DATA_DIR.value
         workdir = Path(_WORKDIR.value or Path("runs") / config.name)
         logging.info("devices: %s", jax.devices())
-        with interruption.handled():
-            stages.run(config, workdir, stage=_STAGE.value)
-    except interruption.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(interruption.EXIT_CODE)
-    except (ArithmeticError, ImportError, OSError, ValueError) as error:
-        logging.debug("refused", exc_info=True)
-        sys.exit(f"error: {_explain(error)}")
+        stages.run(config, workdir, stage=_STAGE.value)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)

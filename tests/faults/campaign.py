@@ -289,11 +289,11 @@ def _poisoned(workdir: Path, bench: Bench, site: str) -> tuple[int, str]:
     program = (
         "import sys\n"
         "from absl import app\n"
-        "from csdm_jax import main, methods\n"
+        "from csdm_jax import command_line, main, methods\n"
         "from tests.faults.poison import Poisoned\n"
         "create = methods.create\n"
         f"methods.create = lambda *a: Poisoned(create(*a), {site!r}, 7)\n"
-        "app.run(main.main, flags_parser=main.parse_flags)\n"
+        "app.run(main.main, flags_parser=command_line.parse_flags)\n"
     )
     arguments = runs.command(workdir)[3:]
     done = subprocess.run(
