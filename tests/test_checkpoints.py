@@ -60,7 +60,8 @@ def test_the_newest_stay(tmp_path):
 def test_every_damaged_file_leads_to_the_checkpoint_before(tmp_path, kind):
     checkpoints = fill(tmp_path)
     for number in range(len(regular_files(tmp_path / "c/10"))):
-        path = regular_files(tmp_path / "c/10")[number]
+        found = regular_files(tmp_path / "c/10")  # a save may make one file more than another
+        path = found[min(number, len(found) - 1)]
         if kind in ("flip", "delete") or path.stat().st_size:  # nothing to take from an empty file
             KINDS[kind](path)
             found = checkpoints.latest(shapes(state()))

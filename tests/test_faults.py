@@ -5,8 +5,8 @@ import pytest
 from tests.faults import campaign
 
 QUICK = {
-    "crash_points": 5,
-    "kills": 2,
+    "crash_points": 3,
+    "kills": 1,
     "signals": 2,
     "corruptions": 4,
     "bad_configs": 100,
