@@ -193,17 +193,33 @@ class Matching:
         return self._context.parameterisation.decode(stored)
 
     def _forward(
-        self, params: Any, images: jax.Array, count: int, *, gradient: bool
+        self, params: Any, drawn: augment.Draw, side: tuple[jax.Array, jax.Array], *, gradient: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Logits and features of the first `count` images, each device forwarding its own."""
-        limit = self._config.forward_batch
+        """Logits and features of images under their classes' augmentation.
 
-        def own_rows(params: Any, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-            apply = self._context.network.apply_in_tiles
-            return apply(params, rows, limit=limit, gradient=gradient)
+        Each device forwards its own rows, tile by tile; what is done to the images is done there.
 
-        images = images if gradient else jax.lax.stop_gradient(images)
-        logits, features = self._devices.on_rows(own_rows)(params, images)
+        Args:
+          params: of the network.
+          drawn: augmentation, one entry a class.
+          side: images as stored or in [0, 1], and their classes.
+          gradient: whether the gradient to the images will be taken.
+        """
+        limit, count = self._config.forward_batch, len(side[0])
+
+        def own_rows(everywhere: Any, rows: Any) -> tuple[jax.Array, jax.Array]:
+            params, drawn = everywhere
+
+            def prepare(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
+                images = self._context.normaliser(tile[0])
+                return augment.apply(self._augmentation, drawn.take(tile[1]), images)
+
+            return self._context.network.apply_in_tiles(
+                params, rows, limit=limit, gradient=gradient, prepare=prepare
+            )
+
+        rows = self._devices.split_rows(side)
+        logits, features = self._devices.on_rows(own_rows)((params, drawn), rows)
         whole = self._devices.whole_rows
         return whole(logits, count), whole(features, count)
 
@@ -212,30 +228,27 @@ class Matching:
     ) -> tuple[jax.Array, dict]:
         draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
         blended, trained = draw(pool, draw_key)
-        normalise, classes = self._context.normaliser, drawn.classes
+        classes = drawn.classes
         sizes = (self._config.ipc * self._tiles,) * len(classes)
         ids = jnp.repeat(classes, sizes[0], total_repeat_length=sum(sizes))
-        split = self._devices.split_rows
-        real, synthetic = augment.siamese(
-            self._augmentation,
-            augment_key,
-            self._context.num_classes,
-            split((normalise(pixels), drawn.ids)),
-            split((normalise(self._decoded(stored, classes)), ids)),
+        decoded = self._decoded(stored, classes)
+        augmentation = augment.draw(
+            self._augmentation, augment_key, self._context.num_classes, decoded.shape[1:]
         )
-        _, real_features = self._forward(blended, real, len(drawn.rows), gradient=False)
-        _, synthetic_features = self._forward(blended, synthetic, len(ids), gradient=True)
+        real, synthetic = (pixels, drawn.ids), (decoded, ids)
+        _, real_features = self._forward(blended, augmentation, real, gradient=False)
+        _, synthetic_features = self._forward(blended, augmentation, synthetic, gradient=True)
         distance, parts = self._distance(
             Features(unit_features(real_features), drawn.sizes, classes, drawn.weights),
             Features(unit_features(synthetic_features), sizes, classes),
             distance_key,
         )
-        logits, _ = self._forward(trained, synthetic, len(ids), gradient=True)
+        logits, _ = self._forward(trained, augmentation, synthetic, gradient=True)
         calibration = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, ids))
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
         finite = {
             "extractor weights": health.finite((blended, trained)),
-            "real batch": health.finite(real),
+            "real batch": health.finite(real_features),
         }
         which = {"classes": classes} if self._some_classes else {}
         return loss, parts | which | {

@@ -63,26 +63,39 @@ class Network:
         return max(1, room // (4 * self.largest_map))
 
     def apply_in_tiles(
-        self, params: Params, images: jax.Array, *, limit: int, gradient: bool
+        self,
+        params: Params,
+        rows: Any,
+        *,
+        limit: int,
+        gradient: bool,
+        prepare: Callable[[Any], jax.Array] = lambda images: images,
     ) -> tuple[jax.Array, jax.Array]:
         """`apply`, a tile and at most `limit` images at a time; the same values.
 
         Args:
           params: of the network. Not for their gradient: inside a loop a convolution's gradient
             to its kernel is slow on a CPU.
-          images: [n, H, W, c], normalised.
+          rows: images [n, H, W, c], normalised; or what `prepare` makes such images of, arrays
+            with a first axis of n.
           limit: bounds memory.
           gradient: whether the gradient to the images will be taken, which wants smaller tiles.
+          prepare: applied tile by tile, so that its arrays stay in the cache too.
         """
         most = min(limit, self.tile(gradient=gradient) or limit)
-        count = math.ceil(len(images) / most)
+        length = len(jax.tree.leaves(rows)[0])
+        count = math.ceil(length / most)
         if count == 1:
-            return self.apply(params, images)
-        size = math.ceil(len(images) / count)
-        padding = jnp.zeros((count * size - len(images), *images.shape[1:]), images.dtype)
-        tiles = jnp.concatenate([images, padding]).reshape(count, size, *images.shape[1:])
-        outputs = jax.lax.map(functools.partial(self.apply, params), tiles)
-        return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[: len(images)], outputs)
+            return self.apply(params, prepare(rows))
+        size = math.ceil(length / count)
+
+        def tiled(array: jax.Array) -> jax.Array:
+            padding = jnp.zeros((count * size - length, *array.shape[1:]), array.dtype)
+            return jnp.concatenate([array, padding]).reshape(count, size, *array.shape[1:])
+
+        tiles = jax.tree.map(tiled, rows)
+        outputs = jax.lax.map(lambda tile: self.apply(params, prepare(tile)), tiles)
+        return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[:length], outputs)
 
 
 def create(
