@@ -72,8 +72,8 @@ class Checkpoints:
         temporary = self.folder / f".{step}.tmp"
         faults.reach("checkpoint.before_write")
         try:
-            for left in self.folder.glob(".*"):  # by a process that died here
-                shutil.rmtree(left)
+            for left in (*self.folder.glob(".*.tmp"), *self.folder.glob(".*.old")):
+                shutil.rmtree(left, ignore_errors=True)  # of a process that died here
             _write_state(temporary / STATE, state)
             faults.reach("checkpoint.in_write")
             (temporary / METRICS).write_bytes(metrics)
@@ -93,7 +93,10 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         for old in self.steps()[: -self._keep]:
-            _remove(self._path(old))
+            try:
+                _remove(self._path(old))
+            except OSError as error:  # the new one is safe
+                logging.warning("an old checkpoint could not be deleted: %s", error)
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, valid or not, in ascending order."""
@@ -224,10 +227,14 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Orbax's running commentary."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    """Silences Orbax's running commentary, and nothing else."""
+
+    def is_ours(record: Any) -> bool:
+        return "orbax" not in record.pathname or record.levelname == "ERROR"
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_ours)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        logger.removeFilter(is_ours)

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 import jax
 from absl import flags, logging
 
+from csdm_jax import cluster, interruption
 from csdm_jax import config as configuration
-from csdm_jax import interruption
+
+_LESS = (
+    "lower distill.forward_batch, set data.placement=host, or, in another workdir, lower "
+    "distill.batch or set distill.classes_per_step"
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -30,22 +35,30 @@ def reported() -> Iterator[None]:
     try:
         yield
     except interruption.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(interruption.EXIT_CODE)
+        _end(str(stop), interruption.EXIT_CODE)
     except (ArithmeticError, ImportError, OSError, ValueError) as error:
         logging.debug("refused", exc_info=True)
-        sys.exit(f"error: {_explain(error)}")
+        _end(f"error: {_explain(error)}")
+    except MemoryError as error:
+        _end(f"error: out of memory {_explain(error)}: {_LESS}")
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if "RESOURCE_EXHAUSTED" in str(error):
+            _end(f"error: out of memory ({_explain(error)}): {_LESS}")
+        if jax.process_count() == 1:
             raise
-        sys.exit(
-            f"error: out of memory ({str(error).splitlines()[0]}): lower distill.forward_batch or "
-            "distill.batch, or set distill.classes_per_step or data.placement=host"
-        )
+        _end(f"error: another process of the cluster failed, or cannot be reached: {error}")
+
+
+def _end(text: str, code: int = 1) -> None:
+    """Ends the program with a line on the standard error."""
+    print(text, file=sys.stderr)
+    if jax.distributed.is_initialized():
+        cluster.leave_at_once(code)
+    sys.exit(code)
 
 
 def _explain(error: Exception) -> str:
     """The last line of a nested message, and what the field accepts."""
-    text = str(error).strip().splitlines()[-1].strip()
+    text = (str(error).strip().splitlines() or [repr(error)])[-1].strip()
     field = re.search(r"--config\.([\w.]+)=", text)
     return f"{text}; it must be {configuration.rule_of(field[1]).words}" if field else text

@@ -27,6 +27,7 @@ from csdm_jax.sharding import ONE_DEVICE, Devices
 from csdm_jax.stepping import Stepper
 
 MAX_ROLLBACKS = 3
+PATIENCE = 20.0  # seconds that a signal may have to wait
 TIMED = 3  # steps after which the run says how long it will take
 # Steps after a rollback draw other random numbers: they are counted from here. Far beyond the
 # steps of any run, and three times it is still an int32.
@@ -131,7 +132,7 @@ class _Run:
         )
         self.position = _Position(self.method.init(key))
         self.feed = self.method.feed(self.position.state)
-        self.announced, self.last_seconds = False, 0.0
+        self.announced, self.last_seconds, self.most = False, 0.0, 0
         self._like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
         )
@@ -196,6 +197,10 @@ class _Run:
         """Says, after the first few steps, how long the run will take and what memory it needs."""
         self.announced = True
         left, per_step = self.method.steps - self.position.step - done, self.last_seconds / done
+        if self.stepper.strategy == "scan" or jax.process_count() > 1:
+            # A signal is looked at between two dispatches; powers of two compile rarely.
+            most = 2 ** max(0, int(np.log2(PATIENCE / max(per_step, 1e-6))))
+            self.most = int(cluster.broadcast(np.array(min(most, 2**30))))
         logging.info(
             "%s: %.3g s a step, about %s for the %d steps left; peak memory about %.2f GB",
             self.label,
@@ -211,6 +216,8 @@ class _Run:
         ends = [(at.step // n + 1) * n for n in (rhythm.log_every, rhythm.checkpoint_every)]
         if not self.announced and self.stepper.strategy == "loop":
             ends.append(at.step + TIMED)
+        if self.most:
+            ends.append(at.step + self.most)
         count = min(*ends, self.method.steps) - at.step
         return at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
 
@@ -236,6 +243,8 @@ class _Run:
             self.checkpoints.save(
                 at.step, at.state, facts=at.facts(), metrics=self.metrics_file.read_bytes()
             )
+        if due:
+            cluster.wait("a checkpoint")
         if asked:
             raise Interrupted(
                 f"{self.label}: stopped by a signal after step {at.step}, which is saved; the same "
@@ -248,9 +257,10 @@ class _Run:
         rollbacks = self.position.rollbacks + 1
         if self.rhythm.on_nonfinite != "rollback" or rollbacks > MAX_ROLLBACKS:
             raise FloatingPointError(
-                f"{where}; the last checkpoint is kept. Lower distill.learning_rate or "
-                "distill.loss_scale, check the data for constant images, or set "
-                "distill.on_nonfinite=rollback"
+                f"{where}; the last checkpoint is kept. Set distill.on_nonfinite=rollback and go "
+                "on, or take another workdir with a lower distill.learning_rate or "
+                "distill.loss_scale (and this one's extractors as extractors.pool_dir); check the "
+                "data for constant images"
             )
         self.restore()
         self.position.rollbacks = rollbacks

@@ -26,7 +26,7 @@ from csdm_jax import (
 )
 from csdm_jax import config as configuration
 from csdm_jax.augment import Augmentation
-from csdm_jax.data.device import DeviceData, fits, to_device
+from csdm_jax.data.device import DeviceData, check_classes_per_step, fits, to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail, check_ipc, tuning_split
 from csdm_jax.distill import Loop
@@ -86,6 +86,7 @@ class Experiment:
     def _check_late_settings(self) -> None:
         """Builds now what is needed only hours later, so that a mistake shows at once."""
         config = self.config
+        check_classes_per_step(config.distill.classes_per_step, self.dataset.num_classes)
         for architecture in config.evaluate.networks:
             self.create_network(architecture)
         for section in (config.extractors, config.evaluate, config.distill):
@@ -118,7 +119,8 @@ class Experiment:
     def stays_on_host(self) -> bool:
         """Whether training images are read batch by batch: asked for, or they are too large."""
         placement = self.config.data.placement
-        return placement == "host" or (placement == "auto" and not fits(self.host, self.devices))
+        too_large = placement == "auto" and not fits(self.host, self.devices)
+        return cluster.told(placement == "host" or too_large)
 
     @functools.cached_property
     def training_data(self) -> DeviceData | HostData:
@@ -140,6 +142,15 @@ class Experiment:
             **self.longtail.describe(),
             "images_sha256": digest.hexdigest(),
         }
+
+    @functools.cached_property
+    def test_identity(self) -> str:
+        """SHA-256 of what evaluation looks at: images and labels."""
+        test = self.test_set
+        digest = hashlib.sha256(np.asarray(test.labels).tobytes())
+        for batch in test.images:
+            digest.update(np.asarray(batch).tobytes())
+        return digest.hexdigest()
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
         """What a run's images depend on: a flat dict, the same for the same images."""
@@ -164,12 +175,15 @@ class Experiment:
     @functools.cached_property
     def pool(self) -> extractors.Pool:
         """The extractors: loaded, or trained where they are missing, by the first process."""
-        pool = self._own_pool()
+        on_host = self.stays_on_host  # every process has to ask
+        pool = self._own_pool(on_host)
         cluster.wait("the extractors")
         return cluster.broadcast(pool)
 
-    def _own_pool(self) -> extractors.Pool:
+    def _own_pool(self, on_host: bool) -> extractors.Pool:
         settings = self.config.extractors
+        if not cluster.is_first():
+            return extractors.like(self.network, settings.count)
         described = settings.to_dict() | {
             "network": self.config.network.to_dict(),
             "data": self.data_identity,
@@ -178,14 +192,12 @@ class Experiment:
         }
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
-        if not cluster.is_first():
-            return extractors.like(self.network, settings.count)
         return extractors.ensure_pool(
             Path(settings.pool_dir or self.workdir / "extractors"),
             described,
             network=self.network,
             trainer=self._create_trainer(self.network, settings),
-            data=self.host if self.stays_on_host else to_device(self.host),
+            data=to_device(self.host) if not on_host and fits(self.host) else self.host,
             count=settings.count,
             seed=settings.seed,
         )

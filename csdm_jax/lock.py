@@ -7,12 +7,15 @@ import fcntl
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
 
 NAME = ".lock"
+STALE = 600.0  # seconds
 
 
 class LockedError(OSError):
@@ -25,7 +28,7 @@ def held(workdir: Path) -> Iterator[None]:
 
     The operating system drops the lock of a process that dies, so a stale one is taken over. On a
     file system shared by several hosts the lock may not reach the others: there the file's content
-    decides.
+    decides, which its holder touches every minute; after `STALE` seconds without it is taken over.
 
     Raises:
       LockedError: when another process holds it; says which, and what to do.
@@ -41,7 +44,9 @@ def held(workdir: Path) -> Iterator[None]:
         file.seek(0)
         holder = _parse(file.read())
         here = {"pid": os.getpid(), "host": socket.gethostname()}
-        if not free or (holder and holder.get("host") != here["host"]):
+        age = time.time() - path.stat().st_mtime
+        elsewhere = holder and holder.get("host") != here["host"] and age < STALE
+        if not free or elsewhere:
             raise LockedError(
                 f"process {holder.get('pid', '?')} on {holder.get('host', '?')} works in "
                 f"{workdir}: wait for it, take another --workdir, or, when that process is gone, "
@@ -50,10 +55,19 @@ def held(workdir: Path) -> Iterator[None]:
         if holder:
             logging.warning("the lock of process %s, which is gone, is taken over", holder["pid"])
         _replace(file, json.dumps(here))
+        over = threading.Event()
+        threading.Thread(target=_touch, args=(path, over), daemon=True).start()
         try:
             yield
         finally:
+            over.set()
             _replace(file, "")
+
+
+def _touch(path: Path, over: threading.Event) -> None:
+    while not over.wait(STALE / 10):
+        with contextlib.suppress(OSError):
+            os.utime(path)
 
 
 def _parse(text: str) -> dict:

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     with command_line.reported(), interruption.handled():
         if _CACHE.value:
             jax.config.update("jax_compilation_cache_dir", _CACHE.value)
-        if _DISTRIBUTED.value:
+        if _DISTRIBUTED.value or _COORDINATOR.value is not None:
             cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         config = _CONFIG.value.copy_and_resolve_references()
         if _DATA_DIR.value is not None:

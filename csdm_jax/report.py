@@ -66,7 +66,7 @@ def gather(folders: list[Path]) -> list[dict[str, Any]]:
     """
     grouped: dict[tuple, list[tuple[dict, dict]]] = {}
     for folder in folders:
-        card = json.loads((folder / "card.json").read_text())
+        card = files.read_sealed_json(folder / distilled.CARD)
         for network, results in card.get("accuracies", {}).items():
             runs = grouped.setdefault((_settings(card), card["method"], network), [])
             runs.extend((card, result) for result in results)
@@ -227,4 +227,7 @@ def _png(figure: Any) -> bytes:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: python -m csdm_jax.report FOLDER [FOLDER ...]")
-    print(table(gather([run for name in sys.argv[1:] for run in run_folders(Path(name))])))
+    try:
+        print(table(gather([run for name in sys.argv[1:] for run in run_folders(Path(name))])))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -41,11 +41,6 @@ class Devices:
         """How many there are."""
         return self.mesh.size if self.mesh else 1
 
-    @property
-    def several_processes(self) -> bool:
-        """Whether they belong to more than one process."""
-        return jax.process_count() > 1
-
     def split_rows(self, tree: Any) -> Any:
         """Arrays whose rows lie on the devices in equal parts, the last ones padded.
 

@@ -145,7 +145,7 @@ def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
         num_classes=experiment.dataset.num_classes,
     )
     distilled.save(folder, result, _card(experiment, name, seed, finished))
-    _add_timing(folder, distillation=finished.seconds)
+    _add_timing(folder, distillation=finished.seconds, since_the_start=True)
 
 
 def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str, Any]) -> Finished:
@@ -182,7 +182,7 @@ def _is_distilled(experiment: Experiment, name: str, seed: int) -> bool:
     return (
         card["config"]["distill"]["steps"] == experiment.config.distill.steps
         and metrics.exists()
-        and files.sha256(metrics) == card["metrics_sha256"]
+        and files.sha256(metrics) == card.get("metrics_sha256")
     )
 
 
@@ -225,6 +225,14 @@ def _check_same_run(
                 f"the distilled set in {folder} has {field} {card.get(field)}, this configuration "
                 f"{value}: give the configuration or the workdir that belong together"
             )
+    changed = configuration.differences(
+        configuration.flatten(card["config"]), configuration.flatten(experiment.config)
+    )
+    if changed := [text for text in changed if not text.startswith(("method:", "distill.seeds:"))]:
+        raise ValueError(
+            f"the distilled set in {folder} was made with another configuration "
+            f"({'; '.join(changed)}): give the configuration or the workdir that belong together"
+        )
 
 
 def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
@@ -234,6 +242,12 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
     folder = experiment.folder(name, seed)
     result, card = distilled.load(folder)
     _check_same_run(experiment, name, seed, folder, card)
+    if card["config"]["distill"]["steps"] != experiment.config.distill.steps:
+        raise ValueError(
+            f"the distilled set in {folder} has {card['config']['distill']['steps']} steps, "
+            f"config.distill.steps is {experiment.config.distill.steps}: run the stage 'distill' "
+            "there first"
+        )
     images, targets = result.training_data()
     accuracies = {}
     for architecture in settings.networks:
@@ -269,16 +283,21 @@ def _evaluation_settings(experiment: Experiment) -> dict[str, Any]:
         "mean": dataset.mean,
         "std": dataset.std,
         "data": experiment.data_identity,
+        "tested_on": experiment.test_identity,
     }
 
 
-def _add_timing(folder: Path, **seconds: float) -> None:
-    """Adds seconds to the folder's timings, over all calls that worked there."""
+def _add_timing(folder: Path, *, since_the_start: bool = False, **seconds: float) -> None:
+    """Adds seconds to the folder's timings, which are over all calls that worked there.
+
+    `since_the_start`: the seconds themselves are over all calls.
+    """
     path = folder / "timings.json"
     try:
         timings = files.read_sealed_json(path)
     except (FileNotFoundError, files.DamagedError):
         timings = {}
     for stage, spent in seconds.items():
-        timings[stage] = round(timings.get(stage, 0.0) + spent, 1)
+        before = 0.0 if since_the_start else timings.get(stage, 0.0)
+        timings[stage] = round(before + spent, 1)
     files.write_sealed_json(path, timings)

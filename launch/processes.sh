@@ -10,7 +10,8 @@ python="${PYTHON:-.venv/bin/python}"
 port="${PORT:-12321}"
 mkdir -p runs
 processes=()
-trap 'kill -TERM "${processes[@]}" 2> /dev/null || true' INT TERM
+trap 'kill -TERM "${processes[@]}" 2> /dev/null || true' TERM
+trap '' INT  # a terminal sends Ctrl-C to the processes itself
 for ((k = 0; k < number; k++)); do
   # Each process sees one GPU; without GPUs the variable changes nothing.
   CUDA_VISIBLE_DEVICES="$k" "$python" -m csdm_jax.main --distributed \
@@ -19,6 +20,8 @@ for ((k = 0; k < number; k++)); do
   processes+=("$!")
 done
 status=0
-for process in "${processes[@]}"; do wait "$process" || status=$?; done
+for process in "${processes[@]}"; do
+  while kill -0 "$process" 2> /dev/null; do wait "$process" || status=$?; done
+done
 tail -n 20 runs/process-0.log
 exit "$status"

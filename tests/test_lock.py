@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +65,24 @@ def test_a_holder_on_another_host_is_believed(tmp_path):
         lock.held(tmp_path),
     ):
         pass
+
+
+def test_a_holder_on_another_host_that_is_silent_for_long_is_gone(tmp_path):
+    (tmp_path / ".lock").write_text('{"pid": 7, "host": "elsewhere"}')
+    long_ago = time.time() - 2 * lock.STALE
+    os.utime(tmp_path / ".lock", (long_ago, long_ago))
+    with lock.held(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_the_holder_touches_its_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "STALE", 0.2)
+    with lock.held(tmp_path):
+        os.utime(tmp_path / ".lock", (0, 0))
+        deadline = time.time() + 10
+        while (tmp_path / ".lock").stat().st_mtime == 0 and time.time() < deadline:
+            time.sleep(0.02)
+        assert (tmp_path / ".lock").stat().st_mtime > 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid'])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,16 @@ def test_another_configuration_is_refused_in_a_directory_that_was_begun(finished
     assert "method: 'csdm' -> 'dm'; sdd.scale: 1.0 -> 2.0" in result.stderr
 
 
+def test_a_set_of_another_configuration_is_not_scored_without_the_config_file(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    (copy / "config.json").unlink()
+    flags = (*SMALL, f"--workdir={copy}", "--stage=evaluate", "--config.baselines=()")
+    result = run(*flags, "--config.sdd.scale=2.0")
+    assert result.returncode == 1
+    assert "was made with another configuration (sdd.scale: 1.0 -> 2.0)" in result.stderr
+
+
 def test_a_finished_run_is_left_alone(finished):
     workdir, _ = finished
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("distilled.npz")}
@@ -132,6 +143,7 @@ def test_a_finished_run_is_left_alone(finished):
         ("--config.method=mtt", "config.method = 'mtt': it must be one of csdm"),
         ("--config.distill.ipc=50", "takes 50 distinct real images of each class"),
         ("--config.distill.stepz=3", "did you mean config.distill.steps?"),
+        ("--config.distill.classes_per_step=11", "classes_per_step must lie in 0..10, got 11"),
         ("--config.evaluate.networks=('vgg11',)", "vgg11 needs images of at least 32x32"),
         ("--config.distill.augmentation=color_color", "operations must be distinct"),
         ("--config.sdd.kernel=laplace --config.sdd.frequency_method=orthogonal", "orthogonal"),

@@ -86,7 +86,7 @@ def test_a_host_batch_is_made_for_each_step_once_and_ahead():
 
 
 def test_one_device_needs_no_mesh():
-    assert ONE_DEVICE.count == 1 and not ONE_DEVICE.several_processes
+    assert ONE_DEVICE.count == 1
     array = np.ones(3)
     assert ONE_DEVICE.split_rows(array) is array and ONE_DEVICE.copy(array) is array
 
@@ -99,6 +99,18 @@ def test_some_classes_change_only_themselves():
     moved = np.flatnonzero(np.abs(np.asarray(after.images).reshape(6, -1) - before).max(1) > 0)
     np.testing.assert_array_equal(moved, metrics["classes"][0])
     assert len(moved) == 2 and metrics["amplitude"].shape == (1, 2)
+
+
+def test_each_class_has_an_optimiser_of_its_own():
+    method = tiny_method(classes=6, classes_per_step=2, ipc=2)
+    state, metrics = Stepper(method.step)(
+        method.init(jax.random.key(0)), method.constants, 0, STEPS * 2
+    )
+    drawn = np.bincount(metrics["classes"].ravel(), minlength=6)
+    counts = [leaf for leaf in jax.tree.leaves(state.optimiser) if leaf.shape == (6,)]
+    assert counts and drawn.sum() == STEPS * 4
+    for count in counts:
+        np.testing.assert_array_equal(count, drawn)
 
 
 def test_some_classes_have_the_loss_of_those_classes_alone():

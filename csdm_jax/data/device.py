@@ -94,14 +94,19 @@ def draw_class_batches(
         raise ValueError(
             f"per_class must be at least 1, got {per_class}: ask for one image or more"
         )
-    if not 0 <= classes_per_step <= len(counts):
-        raise ValueError(
-            f"classes_per_step must lie in 0..{len(counts)}, got {classes_per_step}: there are "
-            f"{len(counts)} classes; 0 takes all of them"
-        )
+    check_classes_per_step(classes_per_step, len(counts))
     if classes_per_step in (0, len(counts)):
         return _from_all_classes(np.asarray(counts), key, per_class)
     return _from_some_classes(np.asarray(counts), key, per_class, classes_per_step)
+
+
+def check_classes_per_step(classes_per_step: int, num_classes: int) -> None:
+    """Raises a ValueError when there are fewer classes."""
+    if not 0 <= classes_per_step <= num_classes:
+        raise ValueError(
+            f"classes_per_step must lie in 0..{num_classes}, got {classes_per_step}: there are "
+            f"{num_classes} classes; 0 takes all of them"
+        )
 
 
 def _from_all_classes(counts: np.ndarray, key: jax.Array, per_class: int) -> ClassBatches:

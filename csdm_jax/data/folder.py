@@ -18,10 +18,10 @@ import numpy as np
 from csdm_jax.data.cache import cached
 from csdm_jax.data.dataset import Dataset, pixel_statistics
 from csdm_jax.data.images import Encoded, decode_all, tracked
+from csdm_jax.npz import MAX_EXPANSION
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "test")
-MAX_EXPANSION = 100  # images hardly compress; an archive that unpacks to more is a bomb
 
 # Path below the root -> what identifies its content (None for a directory).
 Entries = dict[str, Any]

@@ -3,8 +3,8 @@
     min_S  E_{theta, w} scale * sum_c D_c(f_theta(A_w(R_c)), f_theta(A_w(S_c))) + calibration
 
 One step draws an extractor, a ragged batch of real images (`min(n_c, batch)` of each class) and
-one augmentation per class, shared by the real and the synthetic side; all classes go through the
-network together.
+one augmentation per class, shared by the real and the synthetic side; all classes, or as many as
+`distill.classes_per_step` asks for, go through the network together.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Matching:
         """Synthetic images from real ones, and fresh optimiser states."""
         init_key, run_key = jax.random.split(key)
         images = initial_images(self._context, self._config.ipc, init_key)
-        return State(images, self._optimiser.init(images), self._plateau.init(images), run_key)
+        by_class = jax.vmap(self._optimiser.init)(self._by_class(images))
+        moments = by_class if self._some_classes else self._optimiser.init(images)
+        return State(images, moments, self._plateau.init(images), run_key)
 
     def stored(self, state: State) -> jax.Array:
         """The synthetic images, not decoded."""
@@ -147,12 +149,8 @@ class Matching:
         gradient_of = jax.value_and_grad(self._loss, has_aux=True)
         (loss, metrics), gradient = gradient_of(state.images, pool, drawn, pixels, key)
         finite_inputs = {"pixels": health.finite(state.images)} | metrics.pop("finite")
-        updates, optimiser_state = self._optimiser.update(gradient, state.optimiser, state.images)
-        updates, plateau = self._plateau.update(updates, state.plateau, value=loss)
-        images = jnp.clip(optax.apply_updates(state.images, updates), 0.0, 1.0)
-        images, optimiser_state = self._of_classes(
-            drawn.classes, (images, optimiser_state), (state.images, state.optimiser)
-        )
+        update = self._update_some if self._some_classes else self._update_all
+        images, optimiser_state, plateau = update(state, gradient, loss, drawn.classes)
         metrics |= {
             "loss": loss,
             "gradient_norm": optax.tree.norm(gradient),
@@ -165,20 +163,38 @@ class Matching:
         optimiser_state, plateau = copies((optimiser_state, plateau))
         return State(copies(images), optimiser_state, plateau, state.key), copies(metrics)
 
-    def _of_classes(self, classes: jax.Array, after: Any, before: Any) -> Any:
-        """The arrays after an update for some classes, those from before for the others."""
-        if not self._some_classes:
-            return after
-        count = self._context.num_classes
-        chosen = jnp.zeros(count, bool).at[classes].set(True)
-        rows = jnp.repeat(chosen, self._config.ipc, total_repeat_length=count * self._config.ipc)
+    def _update_all(
+        self, state: State, gradient: jax.Array, loss: jax.Array, classes: jax.Array
+    ) -> tuple[jax.Array, Any, Any]:
+        del classes
+        updates, moments = self._optimiser.update(gradient, state.optimiser, state.images)
+        updates, plateau = self._plateau.update(updates, state.plateau, value=loss)
+        return jnp.clip(optax.apply_updates(state.images, updates), 0.0, 1.0), moments, plateau
+
+    def _update_some(
+        self, state: State, gradient: jax.Array, loss: jax.Array, classes: jax.Array
+    ) -> tuple[jax.Array, Any, Any]:
+        """Each class has an optimiser of its own, which only a step that draws it advances.
+
+        The learning rate is not reduced: losses of different classes say nothing of a plateau.
+        """
+        del loss
+        images = self._by_class(state.images)
+        updates, moments = jax.vmap(self._optimiser.update)(
+            self._by_class(gradient), state.optimiser, images
+        )
+        moved = jnp.clip(images + updates, 0.0, 1.0)
+        chosen = jnp.zeros(len(images), bool).at[classes].set(True)
 
         def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-            if new.ndim != 4:
-                return new  # the optimiser's step count
-            return jnp.where(rows[:, None, None, None], new, old)
+            return jnp.where(chosen.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        return jax.tree.map(pick, after, before)
+        moved, moments = jax.tree.map(pick, (moved, moments), (images, state.optimiser))
+        return moved.reshape(state.images.shape), moments, state.plateau
+
+    def _by_class(self, stored: jax.Array) -> jax.Array:
+        """`[C, ipc, H, W, ch]`."""
+        return stored.reshape(self._context.num_classes, self._config.ipc, *stored.shape[1:])
 
     @property
     def _some_classes(self) -> bool:
@@ -187,9 +203,7 @@ class Matching:
     def _decoded(self, stored: jax.Array, classes: jax.Array) -> jax.Array:
         """The synthetic images of some classes as the network sees them, in [0, 1]."""
         if self._some_classes:
-            shape = (self._context.num_classes, self._config.ipc, *stored.shape[1:])
-            by_class = stored.reshape(shape)
-            stored = by_class[classes].reshape(-1, *stored.shape[1:])
+            stored = self._by_class(stored)[classes].reshape(-1, *stored.shape[1:])
         return self._context.parameterisation.decode(stored)
 
     def _forward(
@@ -245,7 +259,9 @@ class Matching:
         )
         logits, _ = self._forward(trained, augmentation, synthetic, gradient=True)
         calibration = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, ids))
-        loss = self._config.loss_scale * distance + self._config.calibration * calibration
+        # The distance is a sum over classes: a part of them has a part of the calibration.
+        share = len(classes) / self._context.num_classes
+        loss = self._config.loss_scale * distance + share * self._config.calibration * calibration
         finite = {
             "extractor weights": health.finite((blended, trained)),
             "real batch": health.finite(real_features),

@@ -398,10 +398,10 @@ PARTS: dict[str, Callable[[Bench, int], Row]] = {
     "two_processes": two_processes,
 }
 WHOLE = {
-    "crash_points": 40,
-    "kills": 80,
-    "signals": 20,
-    "corruptions": 120,
+    "crash_points": 30,
+    "kills": 75,
+    "signals": 10,
+    "corruptions": 100,
     "nans": 5,
     "bad_configs": 600,
     "bad_flags": 8,
