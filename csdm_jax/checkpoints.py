@@ -227,10 +227,10 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Orbax's running commentary, and nothing else."""
+    """Silences Orbax's running commentary, and nothing else; its errors are raised."""
 
     def is_ours(record: Any) -> bool:
-        return "orbax" not in record.pathname or record.levelname == "ERROR"
+        return "orbax" not in record.pathname
 
     logger = logging.get_absl_logger()
     logger.addFilter(is_ours)

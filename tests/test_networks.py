@@ -387,3 +387,17 @@ def test_tiles_change_neither_outputs_nor_the_gradient_to_the_images(limit):
 )
 def test_the_largest_map_is_an_activation_not_a_kernel(name, largest):
     assert networks.create(name, num_classes=10, image_shape=(32, 32, 3)).largest_map == largest
+
+
+def test_an_image_that_is_not_finite_shows_in_the_features_behind_every_relu():
+    net = networks.create("convnet", num_classes=3, image_shape=(8, 8, 3), depth=2, width=8)
+    params = net.init(jax.random.key(0))
+    images = jnp.ones((5, 8, 8, 3)).at[3, 2, 2, 1].set(jnp.nan)
+    for limit in (1, 2, 100):
+
+        @jax.jit
+        def features(images, limit=limit):
+            return net.apply_in_tiles(params, images, limit=limit, gradient=False)[1]
+
+        bad = ~np.isfinite(np.asarray(features(images))).all(axis=1)
+        np.testing.assert_array_equal(bad, [False, False, False, True, False])

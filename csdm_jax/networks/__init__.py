@@ -62,6 +62,15 @@ class Network:
         room = CPU_GRADIENT_TILE_BYTES if gradient else CPU_TILE_BYTES
         return max(1, room // (4 * self.largest_map))
 
+    def _apply_marked(self, params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`apply`, whose features are NaN for an image that is not finite.
+
+        On a CPU XLA takes max(NaN, 0) for 0: behind a ReLU a bad image would look like a good one.
+        """
+        logits, features = self.apply(params, images)
+        mark = 0.0 * jnp.sum(jax.lax.stop_gradient(images), axis=(1, 2, 3))
+        return logits, features + mark[:, None].astype(features.dtype)
+
     def apply_in_tiles(
         self,
         params: Params,
@@ -86,7 +95,7 @@ class Network:
         length = len(jax.tree.leaves(rows)[0])
         count = math.ceil(length / most)
         if count == 1:
-            return self.apply(params, prepare(rows))
+            return self._apply_marked(params, prepare(rows))
         size = math.ceil(length / count)
 
         def tiled(array: jax.Array) -> jax.Array:
@@ -94,7 +103,7 @@ class Network:
             return jnp.concatenate([array, padding]).reshape(count, size, *array.shape[1:])
 
         tiles = jax.tree.map(tiled, rows)
-        outputs = jax.lax.map(lambda tile: self.apply(params, prepare(tile)), tiles)
+        outputs = jax.lax.map(lambda tile: self._apply_marked(params, prepare(tile)), tiles)
         return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[:length], outputs)
 
 
