@@ -29,6 +29,9 @@ from csdm_jax import faults, files
 FORMAT = 1
 """Raise it when the layout above, or the meaning of a state, changes."""
 
+ROOM = 512 * 1024
+"""Bytes that a checkpoint takes beside its arrays, with some to spare."""
+
 MANIFEST, STATE, METRICS = "manifest.json", "state", "metrics.jsonl"
 
 
@@ -69,6 +72,7 @@ class Checkpoints:
           OSError: when it cannot be written; older checkpoints are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_room(state, metrics)
         temporary = self.folder / f".{step}.tmp"
         faults.reach("checkpoint.before_write")
         try:
@@ -97,6 +101,17 @@ class Checkpoints:
                 _remove(self._path(old))
             except OSError as error:  # the new one is safe
                 logging.warning("an old checkpoint could not be deleted: %s", error)
+
+    def _check_room(self, state: Any, metrics: bytes) -> None:
+        """Refuses to begin what will not fit: a storage library half way leaves with much noise."""
+        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + len(metrics) + ROOM
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OSError(
+                f"no space for a checkpoint in {self.folder}: {free} bytes are free, about "
+                f"{needed} are needed; free some and run the same command again, earlier "
+                "checkpoints are untouched"
+            )
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, valid or not, in ascending order."""

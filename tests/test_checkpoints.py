@@ -1,4 +1,5 @@
 import json
+import shutil
 from typing import NamedTuple
 
 import chex
@@ -110,4 +111,13 @@ def test_a_failed_save_leaves_the_older_ones(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"cannot write the checkpoint .*15.*No space left"):
         checkpoints.save(15, state(), facts={}, metrics=b"")
     assert checkpoints.steps() == [5, 10]
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["10", "5"]
+
+
+def test_a_checkpoint_that_will_not_fit_is_not_begun(tmp_path, monkeypatch):
+    checkpoints = fill(tmp_path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="no space for a checkpoint .* 1000 bytes are free, about"):
+        checkpoints.save(15, state(), facts={}, metrics=b"")
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["10", "5"]
