@@ -118,6 +118,6 @@ def test_a_checkpoint_that_will_not_fit_is_not_begun(tmp_path, monkeypatch):
     checkpoints = fill(tmp_path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="no space for a checkpoint .* 1000 bytes are free, about"):
+    with pytest.raises(OSError, match=r"no space for a checkpoint .* 1000 bytes are free, about"):
         checkpoints.save(15, state(), facts={}, metrics=b"")
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["10", "5"]
