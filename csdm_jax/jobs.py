@@ -17,6 +17,9 @@ from csdm_jax.progress import Progress
 
 PAUSE = 0.1  # seconds between two looks at the processes
 
+Cores = frozenset[int] | None
+"""Those on which a process may run; None for all."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -29,6 +32,9 @@ class Job:
 
 def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> list[Job]:
     """Runs every job; one that fails is named in the log with its last line, the others go on.
+
+    Where several run at a time and there are cores enough, each has its own: two programs whose
+    threads share all cores take longer than two of one core each.
 
     Args:
       jobs: in the order in which they start.
@@ -43,15 +49,19 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
       Interrupted: when a signal asked for the end; the processes were told, and have ended.
     """
     waiting, failed = list(jobs), []
+    shares = _shares(at_once)
     progress = Progress(label, done + len(jobs), done=done)
-    running: list[tuple[Job, subprocess.Popen]] = []
+    running: list[tuple[Job, subprocess.Popen, Cores]] = []
     with contextlib.closing(progress), _ended(running):
         while waiting or running:
             interruption.check(f"in {label}")
             while waiting and len(running) < at_once:
-                running.append((waiting[0], _start(waiting.pop(0), alone=at_once == 1)))
-            for job, process in [pair for pair in running if pair[1].poll() is not None]:
-                running.remove((job, process))
+                job, cores = waiting.pop(0), shares.pop(0)
+                running.append((job, _start(job, cores, alone=at_once == 1), cores))
+            for one in [one for one in running if one[1].poll() is not None]:
+                job, process, cores = one
+                running.remove(one)
+                shares.append(cores)
                 if process.returncode:
                     failed.append(job)
                     logging.error(_failure(job, process.returncode))
@@ -60,7 +70,31 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
     return failed
 
 
-def _start(job: Job, *, alone: bool) -> subprocess.Popen:
+def _shares(count: int) -> list[Cores]:
+    """The cores of each of `count` jobs: a share of their own, or all of them."""
+    if count == 1 or not hasattr(os, "sched_getaffinity"):
+        return [None] * count
+    cores = sorted(os.sched_getaffinity(0))
+    if count > len(cores):
+        return [None] * count
+    return [frozenset(cores[k::count]) for k in range(count)]
+
+
+@contextlib.contextmanager
+def _on(cores: Cores) -> Iterator[None]:
+    """This thread on some cores, and a process that it starts there for good."""
+    if cores is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _start(job: Job, cores: Cores, *, alone: bool) -> subprocess.Popen:
     """Starts a job in a process group of its own: Ctrl-C on a terminal reaches us alone.
 
     What is sent on is one signal, not the terminal's as well, which would end it without saving.
@@ -70,7 +104,7 @@ def _start(job: Job, *, alone: bool) -> subprocess.Popen:
     environment = dict(os.environ)
     if not alone:  # else the first process takes most of a GPU's memory
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    with open(job.log, "ab") as log:
+    with open(job.log, "ab") as log, _on(cores):
         return subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
@@ -82,14 +116,14 @@ def _start(job: Job, *, alone: bool) -> subprocess.Popen:
 
 
 @contextlib.contextmanager
-def _ended(running: list[tuple[Job, subprocess.Popen]]) -> Iterator[None]:
+def _ended(running: list[tuple[Job, subprocess.Popen, Cores]]) -> Iterator[None]:
     """Asks what still runs at the end to save and to stop, and waits until it has."""
     try:
         yield
     finally:
-        for _, process in running:
+        for _, process, _ in running:
             process.terminate()
-        for job, process in running:
+        for job, process, _ in running:
             logging.info("%s: stops", job.name)
             process.wait()
 

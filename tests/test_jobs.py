@@ -34,6 +34,23 @@ def test_as_many_run_at_a_time_as_asked_for_and_no_more(tmp_path):
     assert max(others) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux only")
+def test_jobs_at_a_time_have_cores_of_their_own_where_there_are_enough(tmp_path):
+    cores = os.sched_getaffinity(0)
+    code = "import os, time; print(*os.sched_getaffinity(0)); time.sleep(0.5)"
+
+    def shares(count, at_once):
+        todo = [job(tmp_path, f"{at_once}-{k}", code) for k in range(count)]
+        assert jobs.run_all(todo, at_once=at_once, label="jobs") == []
+        return [set(map(int, one.log.read_text().split())) for one in todo]
+
+    assert shares(1, 1) == [cores] and shares(1, len(cores) + 1) == [cores]
+    if len(cores) > 1:
+        first, second, third = shares(3, 2)
+        assert first | second == cores and not first & second and third in (first, second)
+    assert os.sched_getaffinity(0) == cores
+
+
 def test_a_job_that_fails_does_not_stop_the_others_and_its_last_line_is_shown(tmp_path, caplog):
     bad = job(tmp_path, "bad", "print('first'); raise SystemExit('error: no such data\\n\\n')")
     silent = job(tmp_path, "silent", "raise SystemExit(3)")
