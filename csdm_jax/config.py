@@ -112,7 +112,7 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "data.placement": ("auto", choice(("auto", "device", "host"))),
     "network.name": ("convnet", choice(networks.NETWORKS)),
     "network.depth": (3, integer(1, 8)),
-    "network.width": (128, integer(1, 4096)),
+    "network.width": (128, integer(1, 4096)),  # 128 is the published one, for every network
     # Extractors: NCFM's pretraining.
     "extractors.count": (20, integer(1, 1000)),
     "extractors.seed": (0, SEED),

@@ -97,15 +97,16 @@ class Experiment:
         methods.mmd.check_kernel(config)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
-        """A network for this data; the ConvNet takes depth and width from `config.network`."""
+        """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
         settings = self.config.network
-        options = {"depth": settings.depth, "width": settings.width} if name == "convnet" else {}
+        depth = {"depth": settings.depth} if name == "convnet" else {}
         return networks.create(
             name,
             num_classes=self.dataset.num_classes,
             image_shape=self.dataset.image_shape,
             dtype=jnp.dtype(dtype),
-            **options,
+            width=settings.width,
+            **depth,
         )
 
     @functools.cached_property

@@ -43,6 +43,10 @@ def images_of(shape, n=2, seed=1):
         ("vgg11", 128, 10, {}, 9_231_114, 512),
         # Sum of k * (size^2 * c + 1) over the convolutions, and (16 * 192 + 1) * 10.
         ("alexnet", 32, 10, {}, 9_728 + 614_592 + 442_624 + 442_560 + 331_968 + 30_730, 3072),
+        # A quarter of the published width: kernels with a sixteenth, dimensions with a quarter.
+        ("resnet18", 32, 10, {"width": 32}, 701_466, 128),
+        ("vgg11", 32, 10, {"width": 32}, 579_786, 128),
+        ("alexnet", 32, 10, {"width": 32}, 2_432 + 38_448 + 27_712 + 27_696 + 20_784 + 7_690, 768),
         ("alexnet", 128, 10, {}, 1_841_472 + (256 * 192 + 1) * 10, 49_152),
     ],
 )
@@ -317,7 +321,7 @@ def test_equal_arguments_give_one_network_and_one_compilation():
     [
         ({"name": "lenet"}, "unknown network 'lenet'.*convnet, resnet18, vgg11, alexnet"),
         ({"width_factor": 2}, "convnet has no option 'width_factor'; its options: depth, width"),
-        ({"name": "vgg11", "depth": 3}, "vgg11 has no option 'depth'; its options: none"),
+        ({"name": "vgg11", "depth": 3}, "vgg11 has no option 'depth'; its options: width"),
         ({"width": 0}, "width must be an integer of at least 1, got 0"),
         ({"depth": 2.0}, "depth must be an integer of at least 1, got 2.0"),
         ({"num_classes": -1}, "num_classes must be an integer of at least 1, got -1"),

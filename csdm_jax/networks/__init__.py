@@ -123,7 +123,7 @@ def create(
       image_shape: (height, width, channels).
       dtype: floating type of the computation; parameters stay float32, and logits and features
         are returned in float32 or wider.
-      **options: `depth` and `width` of the ConvNet; the other networks have none.
+      **options: `width`, 128 for the published network; `depth` of the ConvNet.
 
     Returns:
       The network.

@@ -12,10 +12,12 @@ from csdm_jax.networks import layers
 class AlexNet(nn.Module):
     """Five convolutions with ReLU, max pooling after the first, second and fifth, one linear.
 
-    Source: DatasetCondensation (Zhao et al., 2021), "AlexNet"; it has no normalisation layer.
+    Every convolution has `width` / 128 of the published channels. Source: DatasetCondensation
+    (Zhao et al., 2021), "AlexNet"; it has no normalisation layer.
     """
 
     num_classes: int
+    width: int = 128
 
     @property
     def min_side(self) -> int:
@@ -24,10 +26,11 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = layers.pool(nn.relu(layers.conv(x, 128, size=5)), jnp.max)
-        x = layers.pool(nn.relu(layers.conv(x, 192, size=5)), jnp.max)
-        x = nn.relu(layers.conv(x, 256))
-        x = nn.relu(layers.conv(x, 192))
-        x = layers.pool(nn.relu(layers.conv(x, 192)), jnp.max)
+        first, second, third = (layers.scaled(c, self.width) for c in (128, 192, 256))
+        x = layers.pool(nn.relu(layers.conv(x, first, size=5)), jnp.max)
+        x = layers.pool(nn.relu(layers.conv(x, second, size=5)), jnp.max)
+        x = nn.relu(layers.conv(x, third))
+        x = nn.relu(layers.conv(x, second))
+        x = layers.pool(nn.relu(layers.conv(x, second)), jnp.max)
         features = x.reshape(x.shape[0], -1)
         return layers.linear(features, self.num_classes), features

@@ -16,6 +16,11 @@ import jax
 import jax.numpy as jnp
 
 
+def scaled(channels: int, width: int) -> int:
+    """Published channels at another width, of which 128 is the published one; at least 1."""
+    return max(1, channels * width // 128)
+
+
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
     """Initialiser U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's for weights and biases alike."""
     bound = fan_in**-0.5

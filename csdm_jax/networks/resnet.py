@@ -23,10 +23,12 @@ def residual_block(x: jax.Array, channels: int, stride: int) -> jax.Array:
 class ResNet18(nn.Module):
     """Stem conv 3x3 of stride 1 without pooling, four stages of two blocks, global average, linear.
 
-    Source: DatasetCondensation (Zhao et al., 2021), "ResNet18" with instance norm.
+    Every stage has `width` / 128 of the published channels. Source: DatasetCondensation (Zhao et
+    al., 2021), "ResNet18" with instance norm.
     """
 
     num_classes: int
+    width: int = 128
 
     @property
     def min_side(self) -> int:
@@ -38,8 +40,10 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = nn.relu(layers.instance_norm(layers.conv(x, 64, use_bias=False)))
-        for channels, stride in STAGES:
+        stem = layers.scaled(STAGES[0][0], self.width)
+        x = nn.relu(layers.instance_norm(layers.conv(x, stem, use_bias=False)))
+        for published, stride in STAGES:
+            channels = layers.scaled(published, self.width)
             x = residual_block(x, channels, stride)
             x = residual_block(x, channels, 1)
         features = x.mean((1, 2))

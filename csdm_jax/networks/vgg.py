@@ -14,11 +14,13 @@ STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 class VGG11(nn.Module):
     """Eight convolutions with instance norm and ReLU in five max-pooled stages, one linear.
 
-    The last map is averaged over its pixels (one pixel at 32x32), so every image size has 512
-    features. Source: DatasetCondensation (Zhao et al., 2021), "VGG11" with instance norm.
+    The last map is averaged over its pixels (one pixel at 32x32), so every image size has the same
+    number of features, 512. Every stage has `width` / 128 of the published channels. Source:
+    DatasetCondensation (Zhao et al., 2021), "VGG11" with instance norm.
     """
 
     num_classes: int
+    width: int = 128
 
     @property
     def min_side(self) -> int:
@@ -29,7 +31,9 @@ class VGG11(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for stage in STAGES:
             for channels in stage:
-                x = nn.relu(layers.instance_norm(layers.conv(x, channels)))
+                x = nn.relu(
+                    layers.instance_norm(layers.conv(x, layers.scaled(channels, self.width)))
+                )
             x = layers.pool(x, jnp.max)
         features = x.mean((1, 2))
         return layers.linear(features, self.num_classes), features
