@@ -165,6 +165,7 @@ def evaluate(
     *,
     trainer: Trainer,
     seeds: range,
+    replicate: int = 0,
     check_every: int,
     label: str,
     kept: Kept | None = None,
@@ -177,6 +178,9 @@ def evaluate(
       test: the whole test set.
       trainer: architecture, any of `csdm_jax.networks`, and recipe.
       seeds: one network each.
+      replicate: the seed of the distillation. Sets of different replicates are tested by different
+        networks, so that accuracies scatter as independent ones do; those of different methods and
+        equal replicates by the same networks, so that their differences scatter less.
       check_every: epochs between looks at the test set (for the best epoch and the curve).
       label: name in the progress line.
       kept: where finished networks are kept and found again; nowhere when left out.
@@ -208,7 +212,7 @@ def evaluate(
             kept.put(results[seed])
 
     trainer.fit_many(
-        [root_key("evaluation", seed) for seed in missing],
+        [jax.random.fold_in(root_key("evaluation", seed), replicate) for seed in missing],
         images,
         targets,
         on_finish=keep,

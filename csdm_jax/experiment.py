@@ -302,6 +302,7 @@ class Experiment:
         kept: evaluate.Kept,
         label: str,
         seeds: range | None = None,
+        replicate: int = 0,
         augmented: bool = True,
     ) -> list[evaluate.Result]:
         """Trains fresh networks on a set by the recipe of `config.evaluate` and tests them.
@@ -313,6 +314,7 @@ class Experiment:
           kept: where finished networks are kept.
           label: name in the progress line.
           seeds: of the networks; those of the configuration when left out.
+          replicate: the seed of the distillation, see `evaluate.evaluate`.
           augmented: whether with the augmentation and CutMix of the configuration, or without.
         """
         return evaluate.evaluate(
@@ -321,6 +323,7 @@ class Experiment:
             self.test_set,
             trainer=self.trainer(architecture, augmented),
             seeds=self.evaluation_seeds if seeds is None else seeds,
+            replicate=replicate,
             check_every=self.config.evaluate.check_every,
             label=label,
             kept=kept,

@@ -271,6 +271,7 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
     for architecture in experiment.config.evaluate.networks:
         identity = {
             "distilled": card[distilled.DIGEST],
+            "replicate": seed,
             "settings": experiment.evaluation_settings(),
         }
         evaluations = experiment.evaluate(
@@ -279,6 +280,7 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             targets,
             kept=evaluate.Kept(folder / "evaluations" / architecture, identity),
             label=f"evaluate {name} seed {seed} {architecture}",
+            replicate=seed,
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
     distilled.save(folder, result, card | {"accuracies": accuracies})

@@ -315,7 +315,7 @@ def table(rows: list[dict[str, Any]], *, total: int) -> str:
         f"{finished} of {total} runs. Test accuracy in percent. last epoch: mean ± standard "
         "deviation over all networks of all distillation seeds (runs: seeds x networks); interval: "
         "Student-t over the same, taken as independent, though networks share the images of their "
-        "distillation seed and, over these seeds, their own seeds. best: selected on the test set, "
+        "distillation seed. best: selected on the test set, "
         "for comparison only.",
     ]
     return "\n".join(lines) + "\n"

@@ -59,6 +59,26 @@ def test_the_last_epoch_is_reported_and_the_best_beside_it(tiny, monkeypatch):
     assert (result.last, result.best, result.by_class) == (20.0, 30.0, [3.0, 3.0, 3.0])
 
 
+def test_replicates_are_tested_by_other_networks_and_methods_by_the_same(tiny):
+    test = TestSet.create(tiny.dataset.test_images, tiny.dataset.test_labels, 3)
+
+    def losses(replicate):
+        results = evaluate.evaluate(
+            tiny.data.images,
+            targets_of(tiny.data),
+            test,
+            trainer=Trainer(tiny.network, dataclasses.replace(RECIPE, epochs=1), tiny.normaliser),
+            seeds=range(4, 6),
+            replicate=replicate,
+            check_every=1,
+            label="test",
+        )
+        return [one.history[0][1] for one in results]
+
+    assert losses(1) == losses(1)
+    assert len({*losses(0), *losses(1)}) == 4
+
+
 def test_seeds_differ_and_the_last_epoch_is_always_looked_at(tiny):
     test = TestSet.create(tiny.dataset.test_images, tiny.dataset.test_labels, 3)
     results = evaluate.evaluate(

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csdm_jax import config as configuration
+from csdm_jax import evaluate, stages
+
 ROOT = Path(__file__).parent.parent
 SMALL = (
     "--config.network.width=8",
@@ -94,6 +97,25 @@ def test_metrics_have_one_row_a_step(finished):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert all(len(row["amplitude"]) == len(row["phase"]) == 10 for row in rows)
+
+
+def test_every_distillation_seed_has_evaluation_networks_of_its_own(
+    finished, tmp_path, monkeypatch
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    config = configuration.load(str(ROOT / "configs/digits_lt.py"))
+    settings = (flag.removeprefix("--config.").split("=") for flag in SMALL)
+    config.update_from_flattened_dict({name: int(value) for name, value in settings})
+    replicates = []
+
+    def evaluated(*arguments, replicate, **options):
+        replicates.append(replicate)
+        return [evaluate.Result(1000, 50.0, 60.0, [50.0] * 10, [(4, 1.0, 50.0)])]
+
+    monkeypatch.setattr(evaluate, "evaluate", evaluated)
+    stages.run(config, copy, stage="evaluate")
+    assert replicates == [0, 1] * 3  # random, dm, csdm
 
 
 def test_the_page_is_drawn_again_without_the_extractors(finished, tmp_path):
