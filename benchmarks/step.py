@@ -39,14 +39,16 @@ def ours(
     options: argparse.Namespace,
     width: int,
     devices: Devices = ONE_DEVICE,
+    classes_per_step: int = 0,
 ) -> Callable[[], Any]:
     """A function that makes `options.steps` steps."""
     config = configuration.default_config()
     config.distill.ipc, config.distill.batch = IPC, options.batch
+    config.distill.classes_per_step = classes_per_step
     config.sdd.num_frequencies = FREQUENCIES
     network = networks.create(
         "convnet",
-        num_classes=CLASSES,
+        num_classes=len(counts),
         image_shape=(32, 32, 3),
         width=width,
         dtype=jnp.bfloat16 if options.bfloat16 else jnp.float32,
