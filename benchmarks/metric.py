@@ -1,8 +1,8 @@
 """`sdd_loss` with its gradient against its matrix products, exact RBF-MMD and PyTorch.
 
 `python benchmarks/metric.py` takes n = 1000 ... 65536 with all rivals; `--quick` stops at 4096;
-`--n 1000000 --num 1024 --chunk 4096 --only ours` shows that memory does not grow with n. Each n
-runs in a process of its own, whose peak memory is that n's. n rows on each side, unit features,
+`--memory` only compiles, and says what a call holds beside features, frequencies and gradient. Each
+n runs in a process of its own, whose peak memory is that n's. n rows on each side, unit features,
 gradient with respect to the synthetic side (`--both`: to both).
 """
 
@@ -24,7 +24,8 @@ import numpy as np
 
 import csdm_jax as cj
 
-NAMES = ("products", "ours", "chunked", "mmd", "torch")
+OURS = ("ours", "chunked")
+NAMES = ("products", *OURS, "mmd", "torch")
 MMD_LIMIT = 16384  # rows for which the Gram matrices' time is bearable
 
 
@@ -44,13 +45,39 @@ def functions(options: argparse.Namespace, n: int) -> dict[str, Callable[[], Any
         elif name == "mmd" and n <= MMD_LIMIT:
             exact = functools.partial(cj.mmd2, kernel=gram)
             made[name] = functools.partial(jax.jit(jax.value_and_grad(exact, sides)), x, y)
-        elif name in ("ours", "chunked"):
-            chunk = options.chunk if name == "chunked" else None
-            loss = functools.partial(
-                cj.sdd_loss, sample_chunk=chunk, matmul_dtype=options.matmul_dtype
-            )
-            made[name] = functools.partial(jax.jit(jax.value_and_grad(loss, sides)), x, y, t)
+        elif name in OURS:
+            made[name] = functools.partial(our_gradient(options, name, sides), x, y, t)
     return made
+
+
+def our_gradient(options: argparse.Namespace, name: str, sides: tuple[int, ...]) -> Any:
+    """The compiled loss with its gradient, with all phases kept or in chunks of samples."""
+    chunk = options.chunk if name == "chunked" else None
+    loss = functools.partial(cj.sdd_loss, sample_chunk=chunk, matmul_dtype=options.matmul_dtype)
+    return jax.jit(jax.value_and_grad(loss, sides))
+
+
+def temporary(options: argparse.Namespace, name: str, n: int) -> float:
+    """MiB that a call holds beside its arguments and results, by the compiler's own account."""
+    rows = jax.ShapeDtypeStruct((n, options.dim), jnp.float32)
+    frequencies = jax.ShapeDtypeStruct((options.num, options.dim), jnp.float32)
+    sides = (0, 1) if options.both else (1,)
+    lowered = our_gradient(options, name, sides).lower(rows, rows, frequencies)
+    return lowered.compile().memory_analysis().temp_size_in_bytes / 2**20
+
+
+def print_memory(options: argparse.Namespace) -> None:
+    """Prints the table of `--memory`."""
+    rows = [
+        {"n": n, "array_mib": n * options.dim * 4 / 2**20}
+        | {name: temporary(options, name, n) for name in OURS}
+        for n in options.n
+    ]
+    _common.print_table(
+        ["n", "one side's features, MiB", "ours, MiB beside them", "chunked, MiB beside them"],
+        [[str(row["n"]), *(f"{row[name]:.0f}" for name in ("array_mib", *OURS))] for row in rows],
+    )
+    _common.write(options.out, "metric_memory", vars(options), rows)
 
 
 def gram(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -110,7 +137,7 @@ def one(options: argparse.Namespace, n: int) -> None:
     """Measures one n in this process and prints JSON."""
     seconds = _common.alternated(functions(options, n), options.repeats)
     row: dict[str, Any] = {"n": n} | {name: _common.spread(s) for name, s in seconds.items()}
-    for name in ("ours", "chunked"):
+    for name in OURS:
         for other in seconds:
             if name in seconds and other == "products":
                 row[f"{name} / products"] = _common.ratio(seconds[name], seconds[other])
@@ -140,7 +167,10 @@ def main() -> None:
     parser.add_argument("--matmul_dtype", default=None)
     parser.add_argument("--quick", action="store_true", help="n up to 4096")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help="compile only, print memory")
     options = parser.parse_args()
+    if options.memory:
+        return print_memory(options)
     if options.one:
         return one(options, options.one)
     sizes = [n for n in options.n if n <= 4096] if options.quick else options.n
