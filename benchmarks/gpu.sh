@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All benchmarks on one GPU, in under ten minutes. Needs `pip install -e .[cuda,bench]`.
+# What a GPU is measured by: step, metric, rate, extractors, evaluate, end_to_end, in ten minutes. Needs `pip install -e .[cuda,bench]`.
 #   bash benchmarks/gpu.sh [FOLDER FOR THE JSON FILES]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -155,8 +155,8 @@ def in_a_process(arguments: list[str], n: int) -> dict[str, Any]:
     return json.loads(output.strip().splitlines()[-1])
 
 
-def main() -> None:
-    """Prints the table and the slopes."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = _common.parser(__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, nargs="+", default=[1024, 4096, 16384, 65536])
     parser.add_argument("--num", type=int, default=4096, help="frequencies T")
@@ -168,7 +168,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="n up to 4096")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--memory", action="store_true", help="compile only, print memory")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints the table and the slopes."""
+    options = arguments()
     if options.memory:
         return print_memory(options)
     if options.one:

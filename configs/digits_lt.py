@@ -1,8 +1,8 @@
-"""scikit-learn's 8x8 digits, long-tailed: the embedded default, a few minutes on two cores.
+"""scikit-learn's 8x8 digits, long-tailed: the embedded default, a minute and a half on two cores.
 
 Command: `python -m csdm_jax.main --config=configs/digits_lt.py`
-Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores, about 45
-seconds): Random 76.5 ± 6.2, DM 83.9 ± 3.8, CSDM 84.0 ± 3.1.
+Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores): Random
+76.5 ± 6.2, DM 83.9 ± 3.8, CSDM 84.0 ± 3.1.
 """
 
 from csdm_jax import config as configuration

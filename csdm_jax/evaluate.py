@@ -29,6 +29,9 @@ from csdm_jax.training import Trainer
 
 TEST_BATCH = 500
 
+FORMAT = 2
+"""Raise it when the networks, or the random numbers behind a result, change."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
@@ -179,8 +182,9 @@ def evaluate(
       trainer: architecture, any of `csdm_jax.networks`, and recipe.
       seeds: one network each.
       replicate: the seed of the distillation. Sets of different replicates are tested by different
-        networks, so that accuracies scatter as independent ones do; those of different methods and
-        equal replicates by the same networks, so that their differences scatter less.
+        networks, which then share nothing (those of one replicate share its images); those of
+        different methods and equal replicates by the same networks, so that their differences
+        scatter less.
       check_every: epochs between looks at the test set (for the best epoch and the curve).
       label: name in the progress line.
       kept: where finished networks are kept and found again; nowhere when left out.

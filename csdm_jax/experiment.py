@@ -280,6 +280,7 @@ class Experiment:
             if name not in ("networks", "count", "seed")
         }
         return settings | {
+            "format": evaluate.FORMAT,
             "network": self.config.network.to_dict(),
             "mean": self.dataset.mean,
             "std": self.dataset.std,

@@ -26,8 +26,8 @@ from csdm_jax.training import Trainer
 
 Params = Any
 
-FORMAT = 2
-"""Raise it when the files, or the random numbers behind the weights, change."""
+FORMAT = 3
+"""Raise it when the files, the networks, or the random numbers behind the weights, change."""
 
 
 class Pool(NamedTuple):

@@ -33,8 +33,8 @@ class Job:
 def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> list[Job]:
     """Runs every job; one that fails is named in the log with its last line, the others go on.
 
-    Where several run at a time and there are cores enough, each has its own: two programs whose
-    threads share all cores take longer than two of one core each.
+    Where several run at a time and there are cores enough, each has as many of its own: two
+    programs whose threads share all cores take longer than two of one core each.
 
     Args:
       jobs: in the order in which they start.
@@ -49,7 +49,8 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
       Interrupted: when a signal asked for the end; the processes were told, and have ended.
     """
     waiting, failed = list(jobs), []
-    shares = _shares(at_once)
+    shares = _shares(min(at_once, len(jobs)))
+    at_once = len(shares)
     progress = Progress(label, done + len(jobs), done=done)
     running: list[tuple[Job, subprocess.Popen, Cores]] = []
     with contextlib.closing(progress), _ended(running):
@@ -71,27 +72,31 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
 
 
 def _shares(count: int) -> list[Cores]:
-    """The cores of each of `count` jobs: a share of their own, or all of them."""
-    if count == 1 or not hasattr(os, "sched_getaffinity"):
+    """The cores of each of `count` jobs: equal shares of their own, or all of them."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    size = len(cores) // max(count, 1)
+    if count < 2 or size == 0:
         return [None] * count
-    cores = sorted(os.sched_getaffinity(0))
-    if count > len(cores):
-        return [None] * count
-    return [frozenset(cores[k::count]) for k in range(count)]
+    return [frozenset(cores[k * size : (k + 1) * size]) for k in range(count)]
 
 
 @contextlib.contextmanager
 def _on(cores: Cores) -> Iterator[None]:
-    """This thread on some cores, and a process that it starts there for good."""
+    """This thread on some cores, and a process that it starts there for good.
+
+    Where the system forbids it, on all.
+    """
     if cores is None:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def _start(job: Job, cores: Cores, *, alone: bool) -> subprocess.Popen:

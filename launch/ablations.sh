@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The paper's ablations at the cpu preset on CIFAR-10-LT, as sweeps with a table and a plot each:
 # Figure 3 (kernels: kernel and scale; alphas: class schedules, reversed ones among them), E.3
-# (imbalance: kernels against the imbalance factor), Table 4c (networks: other architectures).
+# (imbalance: kernels against the imbalance factor), Table 4c (networks: other architectures, each at
+# the preset's quarter of its published width).
 #   bash launch/ablations.sh DATA_DIR OUT PART ...       PART: kernels alphas imbalance networks
 # The same command goes on after a stop. JOBS runs at a time (2); FLAGS holds more flags for every
 # run, e.g. FLAGS="--config.evaluate.count=3". Every run is a fifth of the preset's steps at a higher
@@ -21,15 +22,17 @@ flags=(--data_dir="$data_dir" --config.distill.seeds=0,1 --config.extractors.poo
 read -ra more <<< "${FLAGS:-}"
 mkdir -p "$out"
 
-# A sweep whose points all have the same gradient at the start; measured once, at imbalance factor
-# 100 and with the FLAGS of that time.
-scaled() {  # NAME AXIS
-  if [ ! -s "$out/$1.sweep" ]; then
+# A sweep whose points all have the same gradient at the start; measured once for equal arguments, at
+# imbalance factor 100.
+scaled() {  # NAME AXIS FLAGS...
+  local given=("${flags[@]}" "${@:3}" "${more[@]}") file
+  file="$out/$1-$(printf '%s\n' "$2" "${given[@]}" | sha256sum | cut -c1-8)"
+  if [ ! -s "$file.sweep" ]; then
     "$python" launch/loss_scales.py --config="$config" --out="$out/$1" --sweep="$2" \
-      -- "${flags[@]}" "${more[@]}" > "$out/$1.partial"
-    mv "$out/$1.partial" "$out/$1.sweep"
+      -- "${given[@]}" > "$file.partial"
+    mv "$file.partial" "$file.sweep"
   fi
-  cat "$out/$1.sweep"
+  cat "$file.sweep"
 }
 
 sweep() {  # NAME SWEEP FLAGS...
@@ -48,9 +51,9 @@ for part in "${@:3}"; do
       sweep alphas "$axis"
       ;;
     imbalance) # a small pool for each factor
-      axis="$(scaled imbalance 'config.method:config.mmd.kernel:config.sdd.scale=csdm:rbf:3,mmd:rbf:3,mmd:polynomial:3,dm:rbf:3')"
-      sweep imbalance "config.data.imbalance_factor=10,100,200 $axis" \
-        --config.extractors.count=1 --config.extractors.epochs=10
+      pool=(--config.extractors.count=1 --config.extractors.epochs=10)
+      axis="$(scaled imbalance 'config.method:config.mmd.kernel:config.sdd.scale=csdm:rbf:3,mmd:rbf:3,mmd:polynomial:3,dm:rbf:3' "${pool[@]}")"
+      sweep imbalance "config.data.imbalance_factor=10,100,200 $axis" "${pool[@]}"
       ;;
     networks)
       axis="$(scaled networks 'config.method:config.sdd.scale=csdm:3,csdm_single:3,dm:3,ncfm:3')"

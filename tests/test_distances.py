@@ -490,3 +490,15 @@ def test_refusals_of_sdd():
         cj.sdd(*ONE, y_weights=jnp.ones(2))
     with pytest.raises(ValueError, match=r"frequency_chunk must be at least 1"):
         cj.sdd(*ONE, frequency_chunk=0)
+
+
+def test_memory_in_chunks_is_bounded_whatever_the_number_of_samples():
+    def temporary(n, chunk):
+        x, t = (jax.ShapeDtypeStruct((rows, 16), jnp.float32) for rows in (n, 256))
+        loss = functools.partial(cj.sdd_loss, sample_chunk=chunk)
+        compiled = jax.jit(jax.value_and_grad(loss, 1)).lower(x, x, t).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    phases = 4 * 256 * (4096 - 64)  # of one side
+    assert temporary(4096, None) - temporary(64, None) > 0.9 * phases
+    assert temporary(4096, 32) - temporary(64, 32) < 0.05 * phases

@@ -34,21 +34,51 @@ def test_as_many_run_at_a_time_as_asked_for_and_no_more(tmp_path):
     assert max(others) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux only")
+def cores_of(folder, count, *, at_once):
+    """The cores on which each of `count` jobs found itself."""
+    code = "import os, time; print(*os.sched_getaffinity(0)); time.sleep(0.5)"
+    todo = [job(folder, f"{at_once}-{k}", code) for k in range(count)]
+    assert jobs.run_all(todo, at_once=at_once, label="jobs") == []
+    return [set(map(int, one.log.read_text().split())) for one in todo]
+
+
+on_linux = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="cores are chosen on Linux only"
+)
+
+
+@on_linux
 def test_jobs_at_a_time_have_cores_of_their_own_where_there_are_enough(tmp_path):
     cores = os.sched_getaffinity(0)
-    code = "import os, time; print(*os.sched_getaffinity(0)); time.sleep(0.5)"
-
-    def shares(count, at_once):
-        todo = [job(tmp_path, f"{at_once}-{k}", code) for k in range(count)]
-        assert jobs.run_all(todo, at_once=at_once, label="jobs") == []
-        return [set(map(int, one.log.read_text().split())) for one in todo]
-
-    assert shares(1, 1) == [cores] and shares(1, len(cores) + 1) == [cores]
     if len(cores) > 1:
-        first, second, third = shares(3, 2)
-        assert first | second == cores and not first & second and third in (first, second)
+        first, second, third = cores_of(tmp_path, 3, at_once=2)
+        assert len(first) == len(second) == len(cores) // 2 and first | second <= cores
+        assert not first & second and third in (first, second)
     assert os.sched_getaffinity(0) == cores
+
+
+@on_linux
+def test_as_many_shares_as_jobs_and_all_cores_where_they_are_too_few(tmp_path):
+    cores = os.sched_getaffinity(0)
+    assert cores_of(tmp_path, 1, at_once=1) == [cores]
+    assert cores_of(tmp_path, 1, at_once=8) == [cores]
+    many = len(cores) + 1
+    assert cores_of(tmp_path, many, at_once=many) == [cores] * many
+
+
+def test_shares_are_equal_whatever_is_left(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    assert jobs._shares(2) == [{0, 1}, {2, 3}]
+    assert jobs._shares(6) == [None] * 6
+
+
+@on_linux
+def test_where_cores_cannot_be_chosen_jobs_run_on_all(tmp_path, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    assert cores_of(tmp_path, 2, at_once=2) == [os.sched_getaffinity(0)] * 2
 
 
 def test_a_job_that_fails_does_not_stop_the_others_and_its_last_line_is_shown(tmp_path, caplog):
