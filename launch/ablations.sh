@@ -52,7 +52,7 @@ for part in "${@:3}"; do
       ;;
     imbalance) # a small pool for each factor
       pool=(--config.extractors.count=1 --config.extractors.epochs=10)
-      axis="$(scaled imbalance 'config.method:config.mmd.kernel:config.sdd.scale=csdm:rbf:3,mmd:rbf:3,mmd:polynomial:3,dm:rbf:3' "${pool[@]}")"
+      axis="$(scaled imbalance 'config.method:config.mmd.kernel:config.sdd.scale=csdm:rbf:3,mmd:polynomial:3,dm:rbf:3' "${pool[@]}")"
       sweep imbalance "config.data.imbalance_factor=10,100,200 $axis" "${pool[@]}"
       ;;
     networks)
