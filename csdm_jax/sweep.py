@@ -329,6 +329,8 @@ def _interval(row: dict[str, Any]) -> str:
 def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
     """Accuracy against the first axis, with intervals: a line a combination of the others.
 
+    Points that are not numbers in order, or are several fields, are not joined.
+
     Args:
       rows: see `gather`; at least one.
       axes: of the sweep.
@@ -336,19 +338,30 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
     Returns:
       A Matplotlib figure.
     """
-    with figures.canvas(6.4, 4.2) as (figure, axis):
-        first, rest = axes[0], [field for other in axes[1:] for field in other.fields]
-        places, logarithmic = _places(first)
+    first, rest = axes[0], [field for other in axes[1:] for field in other.fields]
+    places, logarithmic = _places(first)
+    ticks = ["\n".join(map(shown, row)) for row in places]
+    longest = max(len(word) for tick in ticks for word in tick.split("\n"))
+    style = "-" if _is_numeric(first) else "none"
+    with figures.canvas(max(6.4, 1.2 + 0.1 * longest * len(ticks)), 4.2) as (figure, axis):
         lines = _lines(rows, rest, first)
         for number, (label, members) in enumerate(lines.items()):
             shift = 0.012 * (number - (len(lines) - 1) / 2)  # else intervals hide each other
             x = [_shifted(places, key, shift, logarithmic) for key, _ in members]
             y = np.array([row["last"] for _, row in members])
             ends = np.array([row["last_interval"] or [row["last"]] * 2 for _, row in members])
-            axis.errorbar(x, y, yerr=np.abs(ends.T - y), marker="o", capsize=3, label=label or None)
+            axis.errorbar(
+                x,
+                y,
+                yerr=np.abs(ends.T - y),
+                marker="o",
+                linestyle=style,
+                capsize=3,
+                label=label or None,
+            )
         if logarithmic:
             axis.set_xscale("log")
-        axis.set_xticks(list(places.values()), ["\n".join(map(shown, row)) for row in places])
+        axis.set_xticks(list(places.values()), ticks)
         axis.minorticks_off()
         axis.set(xlabel=", ".join(first.fields), ylabel="test accuracy, last epoch, %")
         axis.set_title("mean and 95 % interval over networks and seeds", fontsize="medium")
@@ -358,12 +371,18 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
     return figure
 
 
+def _is_numeric(axis: Axis) -> bool:
+    """Whether the axis is one field whose values are numbers."""
+    values = [row[0] for row in axis.rows]
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return len(axis.fields) == 1 and numbers
+
+
 def _places(axis: Axis) -> tuple[dict[tuple, float], bool]:
     """Where each row of the axis stands on the x axis, and whether that one is logarithmic."""
-    numbers = [row[0] for row in axis.rows]
-    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers)
-    if len(axis.fields) > 1 or not numeric:
+    if not _is_numeric(axis):
         return {row: float(number) for number, row in enumerate(axis.rows)}, False
+    numbers = [row[0] for row in axis.rows]
     wide = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
     return {row: float(row[0]) for row in sorted(axis.rows)}, wide
 

@@ -1,5 +1,6 @@
 """A sweep's syntax, its runs, and what it gathers from them."""
 
+import itertools
 import json
 import os
 import re
@@ -215,6 +216,17 @@ def test_the_first_axis_is_linear_when_narrow_and_categories_when_not_a_number(t
     assert ticks(zipped) == ["0.9\n0.1", "0.5\n0.5"]
     baselines = drawn("config.sdd.scale=1,2", tmp_path / "d", baselines=("dm",))
     assert set(baselines.get_legend_handles_labels()[1]) == {"csdm", "dm"}
+
+
+def test_only_numbers_in_order_are_joined_and_labels_have_room(tmp_path):
+    kernels = "rbf:1,rbf:10,isotropic_laplace:1,isotropic_laplace:10,laplace:1,laplace:10"
+    zipped = drawn(f"config.sdd.kernel:config.sdd.scale={kernels}", tmp_path / "a")
+    assert zipped.containers[0][0].get_linestyle() == "None"
+    zipped.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in zipped.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    scales = drawn("config.sdd.scale=1,2", tmp_path / "b")
+    assert scales.containers[0][0].get_linestyle() == "-"
 
 
 def test_the_slurm_file_runs_every_command(tmp_path):
