@@ -301,13 +301,13 @@ def table(rows: list[dict[str, Any]], *, total: int) -> str:
     """
     labels, extras = short(rows[0]["point"]), _extras(rows)
     columns = [*labels.values(), *extras, "runs", "last epoch", "95 % interval"]
-    columns.append("best (optimistic)")
+    columns += ["best (optimistic)", *report.COLUMNS[-3:]]
     cells_of = []
     for row in rows:
         cells = [shown(value) for value in row["point"].values()]
         cells += [row[name] for name in extras]
         cells += [report.runs_text(row), last_text(row), _interval(row)]
-        cells_of.append([*cells, f"{row['best']:.1f}"])
+        cells_of.append([*cells, f"{row['best']:.1f}", *report.group_cells(row["groups"])])
     finished = len({row["folder"] for row in rows})
     lines = [*dict.fromkeys(map(report.setting, rows)), "", *report.markdown(columns, cells_of)]
     lines += [
@@ -316,7 +316,7 @@ def table(rows: list[dict[str, Any]], *, total: int) -> str:
         "deviation over all networks of all distillation seeds (runs: seeds x networks); interval: "
         "Student-t over the same, taken as independent, though networks share the images of their "
         "distillation seed. best: selected on the test set, "
-        "for comparison only.",
+        "for comparison only. many / medium / few: classes by training count, in thirds.",
     ]
     return "\n".join(lines) + "\n"
 

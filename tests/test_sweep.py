@@ -171,9 +171,10 @@ def test_a_row_a_point_with_mean_deviation_interval_and_the_swept_fields(tmp_pat
     score(runs[-1], 50.0, 52.0)  # one network is still to come
     rows = sweep.write(tmp_path, runs, axes)
     text = (tmp_path / "table.md").read_text()
-    assert "| scale | method | runs | last epoch | 95 % interval | best (optimistic) |" in text
+    columns = "last epoch | 95 % interval | best (optimistic) | many | medium | few |"
+    assert f"| scale | method | runs | {columns}" in text
     # 4.303 is Student's t for two degrees of freedom; 4.303 * 2 / sqrt(3) = 4.97
-    assert "| 0.3 | csdm | 1 x 3 | 52.0 ± 2.0 | 47.0 to 57.0 | 53.0 |" in text
+    assert "| 0.3 | csdm | 1 x 3 | 52.0 ± 2.0 | 47.0 to 57.0 | 53.0 | 52.0 | - | 52.0 |" in text
     assert "| 3 | csdm | 1 x 3 | 56.0 ± 2.0 | 51.0 to 61.0 | 57.0 |" in text
     assert "| 3 | dm |" not in text and "5 of 6 runs." in text
     assert json.loads((tmp_path / "table.json").read_text()) == json.loads(json.dumps(rows))
