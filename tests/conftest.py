@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
+
+# Before JAX is imported, here and in every process that a test starts: what one has compiled, the
+# others read. The first process to come here decides.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="csdm-compiled-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
