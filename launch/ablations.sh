@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The paper's ablations at the cpu preset on CIFAR-10-LT, as sweeps with a table and a plot each:
 # Figure 3 (kernels: kernel and scale; alphas: class schedules, reversed ones among them), E.3
-# (imbalance: kernels against the imbalance factor), Table 4c (networks: other architectures, each at
-# the preset's quarter of its published width).
-#   bash launch/ablations.sh DATA_DIR OUT PART ...       PART: kernels alphas imbalance networks
+# (imbalance: kernels against the imbalance factor; methods: at factor 100 alone), Table 4c
+# (networks: other architectures, each at the preset's quarter of its published width).
+#   bash launch/ablations.sh DATA_DIR OUT PART ...
+# PART: kernels alphas methods imbalance networks
 # The same command goes on after a stop. JOBS runs at a time (2); FLAGS holds more flags for every
 # run, e.g. FLAGS="--config.evaluate.count=3". Every run is a fifth of the preset's steps at a higher
 # rate, and two networks of 40 epochs: about five minutes of one core for a point with two seeds.
 # All kernels but those of `kernels` have scale 3, chosen on tuning images: see results/ablations.
 set -euo pipefail
 shopt -s inherit_errexit # a failed measurement must not start a sweep without it
-usage="usage: bash launch/ablations.sh DATA_DIR OUT PART ..., PART of kernels alphas imbalance networks"
+usage="usage: bash launch/ablations.sh DATA_DIR OUT PART ..., PART of kernels alphas methods imbalance networks"
 data_dir="$(realpath "${1:?$usage}")"
 out="$(realpath -m "${2:?$usage}")"
 cd "$(dirname "$0")/.."
@@ -49,6 +50,10 @@ for part in "${@:3}"; do
     alphas)
       axis="$(scaled alphas 'config.alpha.head:config.alpha.tail:config.sdd.scale=0.9:0.1:3,0.7:0.3:3,0.5:0.5:3,0.3:0.7:3,0.1:0.9:3')"
       sweep alphas "$axis"
+      ;;
+    methods) # beside RBF of scale 3 in `kernels`
+      sweep methods "$(scaled methods 'config.method:config.mmd.kernel=dm:rbf,mmd:polynomial')"
+      sweep random 'config.method=random'
       ;;
     imbalance) # a small pool for each factor
       pool=(--config.extractors.count=1 --config.extractors.epochs=10)
