@@ -7,8 +7,10 @@ import os
 import tempfile
 
 # Before JAX is imported, here and in every process that a test starts: what one has compiled, the
-# others read. The first process to come here decides.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="csdm-compiled-"))
+# others read. The first process to come here decides, and removes the folder at its end.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="csdm-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax

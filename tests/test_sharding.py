@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -169,7 +170,7 @@ def start_two(folders, env, *flags):
 
 @pytest.mark.parametrize("receiver", [0, 1])
 def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tmp_path, receiver):
-    env = runs.environment(tmp_path / "compiled")
+    env = runs.environment(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
     folders = [tmp_path / "w0", tmp_path / "w1"]
     long = ("--config.distill.steps=100000", "--config.distill.checkpoint_every=100000")
     both = start_two(folders, env, *long)
@@ -199,7 +200,7 @@ def wait_for(happened, processes, seconds=300):
 
 
 def test_two_processes_give_the_result_of_one(tmp_path):
-    env = runs.environment(tmp_path / "compiled")
+    env = runs.environment(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
     folders = [tmp_path / "w0", tmp_path / "w1"]
     both = start_two(folders, env)
     outputs = [process.communicate(timeout=600)[0] for process in both]
