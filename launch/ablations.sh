@@ -61,7 +61,7 @@ for part in "${@:3}"; do
       sweep imbalance "config.data.imbalance_factor=10,100,200 $axis" "${pool[@]}"
       ;;
     networks)
-      axis="$(scaled networks 'config.method:config.sdd.scale=csdm:3,csdm_single:3,dm:3,ncfm:3')"
+      axis="$(scaled networks 'config.method:config.sdd.scale=csdm:3,dm:3,csdm_single:3,ncfm:3')"
       sweep networks "$axis" --config.evaluate.networks="('convnet','resnet18','vgg11','alexnet')"
       ;;
     *) echo "$usage" >&2; exit 2 ;;
