@@ -125,7 +125,8 @@ def _load() -> float | None:
 
 
 def write(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> None:
-    """Writes results, the machine and the settings as JSON, when a path is given."""
+    """Writes results, the machine and the settings (but no path) as JSON, when a path is given."""
+    settings = {name: value for name, value in settings.items() if name not in ("out", "data_dir")}
     document = {"benchmark": name, "settings": settings, "machine": machine(), "rows": rows}
     print(f"\nmachine: {json.dumps(document['machine'])}")
     if path:
