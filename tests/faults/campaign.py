@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import math
 import random
@@ -170,28 +172,44 @@ def signals(bench: Bench, count: int) -> Row:
 
 
 def corruptions(bench: Bench, count: int) -> Row:
-    """Every file of a run that is half done or finished: flipped, cut, deleted, emptied."""
+    """Every file that a run reads back: flipped, cut, deleted, emptied; half done or finished."""
     row = Row("file of a checkpoint or a result damaged")
     chance = random.Random(SEED + 2)
-    kinds = sorted(KINDS)
-    for number in range(count):
+    cases = itertools.cycle(itertools.product(TARGETS, sorted(KINDS)))
+    for (part, kind), number in zip(cases, range(count), strict=False):
         workdir = bench.trial(copy=True)
-        if number % 2:  # as it was before the last checkpoint: the run must go on from it
+        if part != "a finished run":  # as it was before its last stages: it must go on
             for name in ("distilled.npz", "card.json"):
                 (workdir / name).unlink()
-        targets = regular_files(workdir / "checkpoints") if number % 4 else _state_files(workdir)
-        target = targets[(number * 7) % len(targets)]
-        kind = kinds[number % len(kinds)] if target.stat().st_size else "delete"
-        KINDS[kind](target, chance.random())
+        targets = TARGETS[part](workdir)
+        target = targets[number // len(TARGETS) % len(targets)]
+        damage = kind if target.stat().st_size else "delete"
+        KINDS[damage](target, chance.random())
+        expected = _newest_valid(workdir, target)
         code, output = runs.finish(workdir, bench.env)
+        at = runs.resumed_at(output)
         found = runs.results(workdir)
         row.count(
-            lost=code != 0,
+            lost=code != 0 or (at is not None and at < expected),
             wrong=code == 0 and found != bench.expected,
-            note=f"{kind} {target.relative_to(workdir)}: code {code} {output[-600:]}",
+            note=f"{damage} {target.relative_to(workdir)} of {part}: code {code}, resumed {at}, "
+            f"valid {expected} {output[-600:]}",
         )
         shutil.rmtree(workdir.parent)
     return row
+
+
+def _newest_valid(workdir: Path, damaged: Path) -> int:
+    """The newest step whose checkpoint does not hold the damaged file, 0 without one."""
+    steps = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdecimal()]
+    return max((int(p.name) for p in steps if not damaged.is_relative_to(p)), default=0)
+
+
+def _checkpoint(workdir: Path, *, newest: bool) -> list[Path]:
+    """The files of the newest checkpoint, or those of the older ones."""
+    steps = sorted(p for p in (workdir / "checkpoints").iterdir() if p.name.isdecimal())
+    last = max(steps, key=lambda path: int(path.name))
+    return [f for p in steps if (p == last) == newest for f in regular_files(p)]
 
 
 def _state_files(workdir: Path) -> list[Path]:
@@ -199,6 +217,14 @@ def _state_files(workdir: Path) -> list[Path]:
     names = ("card.json", "config.json", "distilled.npz", "metrics.jsonl", "extractors/*/*.msgpack")
     found = [path for name in names for path in sorted(workdir.glob(name))]
     return [*found, *regular_files(workdir / "evaluations")]
+
+
+TARGETS: dict[str, Callable[[Path], list[Path]]] = {
+    "the newest checkpoint of a run that goes on": functools.partial(_checkpoint, newest=True),
+    "the state of a run that goes on": _state_files,
+    "a finished run": _state_files,
+    "an older checkpoint of a run that goes on": functools.partial(_checkpoint, newest=False),
+}
 
 
 BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, (1,), [1], {"a": 1})
