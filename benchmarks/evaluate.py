@@ -1,4 +1,4 @@
-"""Training and testing five evaluation networks: ours, one after the other, and PyTorch.
+"""Training and testing five evaluation networks by every strategy of "auto", and by PyTorch.
 
 `python benchmarks/evaluate.py`; shorter: `--epochs 5 --test 1000 --repeats 2`.
 """
@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import _common
 import _training
 import jax
 import jax.numpy as jnp
 
+from csdm_jax import parallel
 from csdm_jax.evaluate import TestSet, evaluate
 
 
@@ -21,44 +23,38 @@ def measure(options: argparse.Namespace, width: int) -> dict:
 
     images, labels = _training.noise(options.images, 0)
     test_images, test_labels = _training.noise(options.test, 1)
-    trainer = _training.trainer(width, options.epochs, 128)
     training = jnp.asarray(images), jax.nn.one_hot(labels, _training.CLASSES)
     test = TestSet.create(test_images, test_labels, _training.CLASSES)
     torch_training = _training.torch_data(images, labels)
     torch_test = _training.torch_data(test_images, test_labels)
 
-    def ours(seeds: range) -> None:
-        evaluate(
+    def ours(strategy: str) -> Callable[[], None]:
+        trainer = _training.trainer(width, options.epochs, 128, strategy)
+        return lambda: evaluate(
             *training,
             test,
             trainer=trainer,
-            seeds=seeds,
+            seeds=range(options.networks),
             check_every=options.epochs,
             label="benchmark",
         )
-
-    def one_after_the_other() -> None:
-        for seed in range(options.networks):
-            ours(range(seed, seed + 1))
 
     def theirs() -> None:
         for _ in range(options.networks):
             net = torch_reference.train(*torch_training, width, options.epochs, 128)
             torch_reference.accuracy(net, *torch_test)
 
+    strategies = parallel.candidates(jax.default_backend(), jax.local_device_count())
     seconds = _common.alternated(
-        {
-            "ours": lambda: ours(range(options.networks)),
-            "loop": one_after_the_other,
-            "torch": theirs,
-        },
-        options.repeats,
+        {name: ours(name) for name in strategies} | {"PyTorch": theirs}, options.repeats
     )
+    others = {name: values for name, values in seconds.items() if name != "loop"}
     return {
         "width": width,
-        **{name: _common.spread(values) for name, values in seconds.items()},
-        "loop / ours": _common.ratio(seconds["loop"], seconds["ours"]),
-        "torch / ours": _common.ratio(seconds["torch"], seconds["ours"]),
+        "seconds": {name: _common.spread(values) for name, values in seconds.items()},
+        "times as long as loop": {
+            name: _common.ratio(values, seconds["loop"]) for name, values in others.items()
+        },
     }
 
 
@@ -72,10 +68,16 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=2000, help="test images")
     options = parser.parse_args()
     rows = [measure(options, width) for width in options.width]
-    names = ("ours", "loop", "torch", "loop / ours", "torch / ours")
+    names = rows[0]["seconds"]
+    others = rows[0]["times as long as loop"]
     _common.print_table(
-        ["width", "ours, s", "one after the other, s", "PyTorch, s", *names[3:]],
-        [[str(row["width"]), *(_common.shown(row[name]) for name in names)] for row in rows],
+        ["width", *(f"{name}, s" for name in names), *(f"{name} / loop" for name in others)],
+        [
+            [str(row["width"])]
+            + [_common.shown(row["seconds"][name]) for name in names]
+            + [_common.shown(row["times as long as loop"][name]) for name in others]
+            for row in rows
+        ],
     )
     _common.write(options.out, "evaluate", vars(options), rows)
 
