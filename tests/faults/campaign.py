@@ -10,8 +10,10 @@ from the unbroken run's, or bad input was taken.
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import random
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from csdm_jax import config as configuration
@@ -36,7 +38,7 @@ SEED = 0
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table."""
+    """One line of the table; below it may stand one for each kind of its trials."""
 
     what: str
     tried: int = 0
@@ -44,13 +46,18 @@ class Row:
     wrong: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
     skipped: str = ""
+    kinds: dict[str, Row] = dataclasses.field(default_factory=dict)
 
-    def count(self, *, lost: bool = False, wrong: bool = False, note: str = "") -> None:
+    def count(
+        self, *, lost: bool = False, wrong: bool = False, note: str = "", kind: str = ""
+    ) -> None:
         """Adds a trial."""
+        if kind:
+            self.kinds.setdefault(kind, Row(kind)).count(lost=lost, wrong=wrong)
         self.tried += 1
         self.lost += lost
         self.wrong += wrong
-        if lost or wrong:
+        if note and (lost or wrong):
             self.notes.append(note)
 
 
@@ -86,19 +93,53 @@ class Bench:
         assert expected == runs.results(folder / "first"), "two unbroken runs differ"
         return cls(folder, env, folder / "whole", expected, seconds)
 
-    def trial(self, *, copy: bool = False) -> Path:
-        """A new workdir, empty or a copy of the finished run."""
+    @functools.cached_property
+    def half(self) -> Path:
+        """Workdir of a run that was killed before its last checkpoint; two earlier ones are there.
+
+        Made when first asked for.
+        """
+        env = self.env | {faults.VARIABLE: "checkpoint.before_write:6"}  # of steps 2, 4, ..., 12
+        code, output = runs.finish(self.folder / "half", env)
+        assert code == -signal.SIGKILL, output
+        assert runs.newest_checkpoint(self.folder / "half") == 10, output
+        return self.folder / "half"
+
+    def trial(self, copy: Path | None = None) -> Path:
+        """A new workdir, empty or a copy of another."""
         workdir = Path(tempfile.mkdtemp(prefix="trial-", dir=self.folder)) / "run"
         if copy:
-            shutil.copytree(self.whole, workdir)
+            shutil.copytree(copy, workdir)
         return workdir
 
-    def end(self, row: Row, workdir: Path, note: str) -> None:
-        """Finishes a run that met a fault, and counts."""
-        saved = runs.newest_checkpoint(workdir)
+    def end(
+        self,
+        row: Row,
+        workdir: Path,
+        note: str,
+        *,
+        kind: str = "",
+        valid: int | None = None,
+        damaged: Sequence[str] = (),
+    ) -> None:
+        """Finishes a run that met a fault, and counts.
+
+        Args:
+          row: where it is counted.
+          workdir: of the run.
+          note: what was done to it.
+          kind: of the trial, as in `Row.count`.
+          valid: step of the newest checkpoint that is as it was saved, 0 for none: the run goes on
+            from there and nowhere else. By default it may also need no checkpoint.
+          damaged: what it must set aside, and say so in one line each.
+        """
+        saved = runs.newest_checkpoint(workdir) if valid is None else valid
         code, output = runs.finish(workdir, self.env)
         at = runs.resumed_at(output)
+        if valid is not None:
+            at = at or 0
         lost = code != 0 or (at is not None and at < saved)
+        silent = [name for name in damaged if output.count(f"/{name}.damaged-0: ") != 1]
         differing = {
             name
             for name, digest in (self.expected | runs.results(workdir)).items()
@@ -106,9 +147,10 @@ class Bench:
         }
         row.count(
             lost=lost,
-            wrong=bool(differing),
+            wrong=bool(differing or silent or (valid is not None and at != valid)),
             note=f"{note}: code {code}, saved {saved}, resumed {at}, differs {sorted(differing)}"
-            + (output[-800:] if code else ""),
+            f", does not name {silent}" + (output[-800:] if code or silent else ""),
+            kind=kind,
         )
         shutil.rmtree(workdir.parent)
 
@@ -169,36 +211,86 @@ def signals(bench: Bench, count: int) -> Row:
     return row
 
 
+READ_BACK = ("config.json", "timings.json", "extractors/*/*.msgpack")
+"""Files that every run reads where they are."""
+
+FINISHED = ("card.json", "distilled.npz", "metrics.jsonl", "spectrum.json", "evaluations/*/*.json")
+"""Files that a run reads, too, once its images are there."""
+
+UNNAMED = ("timings.json", "metrics.jsonl")
+"""Files whose damage has a remedy but no line: the clock, and what the checkpoint holds, too."""
+
+# What is damaged -> whether in a finished run, or in one that must go on; which of its two
+# checkpoints, or what a run reads beside them.
+PLACES: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {
+    "newest checkpoint, run goes on": ((False, (-1,)),),
+    "both checkpoints, run goes on": ((False, (-1, 0)),),
+    "state file, run goes on": ((False, ()),),
+    "state file, run was finished": ((True, ()),),
+    "checkpoint that need not be read": ((False, (0,)), (True, (-1,)), (True, (0,))),
+}
+
+
 def corruptions(bench: Bench, count: int) -> Row:
-    """Every file of a run that is half done or finished: flipped, cut, deleted, emptied."""
-    row = Row("file of a checkpoint or a result damaged")
+    """Files of a run that is half done or finished: flipped, cut, deleted, emptied.
+
+    Places and kinds of damage are coprime in number: every 20 trials try each in each.
+    """
+    row, kinds, places = Row("file damaged"), sorted(KINDS), list(PLACES)
     chance = random.Random(SEED + 2)
-    kinds = sorted(KINDS)
     for number in range(count):
-        workdir = bench.trial(copy=True)
-        if number % 2:  # as it was before the last checkpoint: the run must go on from it
-            for name in ("distilled.npz", "card.json"):
-                (workdir / name).unlink()
-        targets = regular_files(workdir / "checkpoints") if number % 4 else _state_files(workdir)
-        target = targets[(number * 7) % len(targets)]
-        kind = kinds[number % len(kinds)] if target.stat().st_size else "delete"
-        KINDS[kind](target, chance.random())
-        code, output = runs.finish(workdir, bench.env)
-        found = runs.results(workdir)
-        row.count(
-            lost=code != 0,
-            wrong=code == 0 and found != bench.expected,
-            note=f"{kind} {target.relative_to(workdir)}: code {code} {output[-600:]}",
-        )
-        shutil.rmtree(workdir.parent)
+        place, kind = places[number % len(places)], kinds[number % len(kinds)]
+        case = PLACES[place][number // len(places) % len(PLACES[place])]
+        _corruption(bench, row, place, kind, *case, chance)
+    tried = collections.Counter(kinds[number % len(kinds)] for number in range(count))
+    row.what += f" ({', '.join(f'{kind} {tried[kind]}' for kind in kinds)})"
     return row
 
 
-def _state_files(workdir: Path) -> list[Path]:
+def _corruption(
+    bench: Bench,
+    row: Row,
+    place: str,
+    kind: str,
+    finished: bool,
+    checkpoints: tuple[int, ...],
+    chance: random.Random,
+) -> None:
+    """One trial; what is to happen follows from what was damaged."""
+    workdir = bench.trial(bench.whole if finished else bench.half)
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    hit = [steps[at] for at in checkpoints]
+    groups = [regular_files(workdir / f"checkpoints/{step}") for step in hit]
+    targets = [
+        _damage(group, kind, chance) for group in groups or [_state_files(workdir, finished)]
+    ]
+    if checkpoints:
+        aside = [f"checkpoints/{step}" for step in hit if not finished and -1 in checkpoints]
+    else:
+        aside = [p.name for p in targets if kind != "delete" and p.name not in UNNAMED]
+    bench.end(
+        row,
+        workdir,
+        f"{kind} {[path.relative_to(workdir).as_posix() for path in targets]}",
+        kind=place,
+        valid=None if finished else max({*steps} - {*hit}, default=0),
+        damaged=aside,
+    )
+
+
+def _damage(candidates: list[Path], kind: str, chance: random.Random) -> Path:
+    """Damages one of the files: not an empty one where nothing would change."""
+    target = chance.choice(
+        [p for p in candidates if p.stat().st_size or kind in ("flip", "delete")]
+    )
+    KINDS[kind](target, chance.random())
+    return target
+
+
+def _state_files(workdir: Path, finished: bool) -> list[Path]:
     """What a run reads back beside its checkpoints."""
-    names = ("card.json", "config.json", "distilled.npz", "metrics.jsonl", "extractors/*/*.msgpack")
-    found = [path for name in names for path in sorted(workdir.glob(name))]
-    return [*found, *regular_files(workdir / "evaluations")]
+    names = READ_BACK + FINISHED * finished
+    return [path for name in names for path in sorted(workdir.glob(name))]
 
 
 BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, (1,), [1], {"a": 1})
@@ -412,12 +504,16 @@ WHOLE = {
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
+    """The rows as Markdown, each followed by those of its kinds of trials."""
     lines = ["| fault | tried | lost | wrong |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.what} | {row.skipped or row.tried} | {row.lost} | {row.wrong} |" for row in rows
-    ]
+    for row in rows:
+        lines.append(_line(row.what, row))
+        lines += [_line(f"- {kind.what}", kind) for kind in row.kinds.values()]
     return "\n".join(lines) + "\n"
+
+
+def _line(what: str, row: Row) -> str:
+    return f"| {what} | {row.skipped or row.tried} | {row.lost} | {row.wrong} |"
 
 
 def main() -> None:
