@@ -17,6 +17,7 @@ import functools
 import json
 import math
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -208,6 +209,38 @@ def signals(bench: Bench, count: int) -> Row:
                 row.count(wrong=True, note=f"exit code {process.returncode}: {output[-500:]}")
                 continue
         bench.end(row, workdir, f"signal {number}")
+    return row
+
+
+STOPS = (  # stage, line of the log at which the signal comes, what the run says of its end
+    ("extractors", "extractor saved", r"in extractor network-|between two extractors"),
+    ("compilation", "of training images on the", r"after step [12], which is saved"),
+    ("distillation", "s a step, about", r"after step \d+, which is saved"),
+    ("evaluation", "12 steps done", r"in evaluate csdm seed 0 convnet, network 100"),
+    ("end of the evaluation", "8/8", r"before the report"),
+    ("report", "report: characteristic functions", r"before the figures of the report"),
+)
+
+
+def stage_signals(bench: Bench, count: int) -> Row:
+    """A signal in every stage of a run, which is taken up each time and comes to its end."""
+    row = Row("SIGTERM or SIGINT in a stage by name; the run is taken up again")
+    for first in range(0, count, len(STOPS)):
+        workdir = bench.trial()
+        for number, (stage, line, ending) in enumerate(STOPS[: count - first], first):
+            name = ("SIGTERM", "SIGINT")[(number + number // len(STOPS)) % 2]
+            saved = runs.newest_checkpoint(workdir)
+            under_way = not (workdir / "card.json").exists()
+            code, output = runs.stop(workdir, bench.env, name, line)
+            at = runs.resumed_at(output)
+            named = re.search(rf"stopped by a signal {ending}", output)
+            row.count(
+                lost=under_way and (at or 0) < saved,
+                wrong=code != EXIT_CODE or not named or "Traceback" in output,
+                note=f"{name} in {stage}: code {code}, saved {saved}, resumed {at} {output[-800:]}",
+                kind=stage,
+            )
+        bench.end(row, workdir, "signals in stages", kind="none: the run comes to its end")
     return row
 
 
@@ -481,6 +514,7 @@ PARTS: dict[str, Callable[[Bench, int], Row]] = {
     "crash_points": crash_points,
     "kills": kills,
     "signals": signals,
+    "stage_signals": stage_signals,
     "corruptions": corruptions,
     "nans": nans,
     "bad_configs": bad_configs,
@@ -493,6 +527,7 @@ WHOLE = {
     "crash_points": 30,
     "kills": 75,
     "signals": 10,
+    "stage_signals": 2 * len(STOPS),
     "corruptions": 100,
     "nans": 5,
     "bad_configs": 600,
