@@ -37,9 +37,9 @@ class Rule:
     accepts: Callable[[Any], bool]
     names: tuple[str, ...] = ()
 
-    def hint(self, value: Any) -> str:
-        """The nearest valid name, as the end of a sentence."""
-        near = difflib.get_close_matches(str(value), self.names, n=1, cutoff=0.5)
+    def hint(self, shown: str) -> str:
+        """The nearest valid name to what was given, as the end of a sentence."""
+        near = difflib.get_close_matches(shown.strip("'\""), self.names, n=1, cutoff=0.5)
         return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -293,7 +293,16 @@ def check_field(name: str, value: Any) -> None:
     """Raises a ConfigError for an unknown field, or a value that breaks the field's rule."""
     rule = rule_of(name)
     if not rule.accepts(value):
-        raise ConfigError(f"config.{name} = {value!r}: it must be {rule.words}{rule.hint(value)}")
+        shown = _shown(value)
+        raise ConfigError(f"config.{name} = {shown}: it must be {rule.words}{rule.hint(shown)}")
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it; Python itself refuses to write integers of many digits."""
+    try:
+        return repr(value)
+    except ValueError as error:
+        return f"<{type(value).__name__}: {error}>"
 
 
 def validate(config: Any) -> None:

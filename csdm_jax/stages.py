@@ -293,6 +293,7 @@ def report_stage(experiment: Experiment) -> list[dict]:
     folders = [experiment.folder(*one) for one in experiment.runs]
     if (experiment.workdir / distilled.CARD).exists():
         _keep_spectrum(experiment, names)
+        interruption.check("before the figures of the report")
     first = np.concatenate([[0], np.cumsum(host.counts)])
     real = {
         label: host.take(first[label] + np.arange(min(page.SHOWN_IMAGES, host.counts[label])))
@@ -309,6 +310,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     params, sdd = experiment.trained_extractor(), experiment.config.sdd
     if params is None:  # no method needed one
         return
+    logging.info("report: characteristic functions of a head and a tail class")
     measured = spectra.measure(
         result,
         experiment.host,

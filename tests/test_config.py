@@ -68,6 +68,16 @@ def test_an_impossible_value_is_refused_with_field_value_and_range(field, value,
         configuration.validate(config)
 
 
+@pytest.mark.parametrize("field", ["steps", "seeds", "optimiser"])
+def test_an_integer_that_python_does_not_write_out_is_refused_by_its_field(field):
+    config = configuration.default_config()
+    huge = 10**5000
+    with config.ignore_type():
+        config.distill[field] = (huge,) if field == "seeds" else huge
+    with pytest.raises(ConfigError, match=rf"config\.distill\.{field} = <.*>: it must be"):
+        configuration.validate(config)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "hint"),
     [("method", "csmd", "did you mean 'csdm'"), ("sdd.kernel", "laplas", "did you mean 'laplace'")],

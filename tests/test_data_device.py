@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from scipy import stats
 
+from csdm_jax import config as configuration
+from csdm_jax.data import device
 from csdm_jax.data.dataset import Dataset
-from csdm_jax.data.device import draw_class_batches, epoch_batches, to_device
+from csdm_jax.data.device import DeviceData, draw_class_batches, epoch_batches, to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
+from csdm_jax.experiment import Experiment
+
+ROOT = Path(__file__).parent.parent
 
 
 def _numbered(per_class=48, classes=4):
@@ -181,3 +187,24 @@ def test_epochs_differ_by_key_and_repeat_with_it():
 def test_empty_epoch_or_batch_is_refused(size, batch):
     with pytest.raises(ValueError, match=r"size >= 1 and batch >= 1, got size"):
         epoch_batches(jax.random.key(0), size, batch)
+
+
+@pytest.mark.parametrize(
+    ("placement", "share", "kind", "where"),
+    [
+        ("auto", 0.5, DeviceData, "1 device(s)"),
+        ("auto", 1e-12, HostData, "host, read batch by batch"),
+        ("device", 1e-12, DeviceData, "1 device(s)"),
+        ("host", 0.5, HostData, "host, read batch by batch"),
+    ],
+)
+def test_images_lie_where_they_fit_or_where_they_are_asked_to(
+    placement, share, kind, where, tmp_path, monkeypatch, caplog
+):
+    """`share`: of the device's memory that images may take."""
+    config = configuration.load(str(ROOT / "configs/digits_lt.py"))
+    config.data.placement = placement
+    monkeypatch.setattr(device, "SHARE", share)
+    caplog.set_level("INFO", logger="absl")
+    assert isinstance(Experiment(config, tmp_path).training_data, kind)
+    assert f"MB of training images on the {where}" in caplog.text

@@ -7,7 +7,8 @@ from tests.faults import campaign
 QUICK = {
     "crash_points": 3,
     "kills": 1,
-    "signals": 2,
+    "signals": 1,
+    "stage_signals": 4,
     "corruptions": 4,
     "bad_configs": 100,
     "bad_flags": 1,

@@ -220,6 +220,61 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     assert code == 0 and "goes on from step 12" in output, output
 
 
+READ = """
+import dataclasses, json, sys
+import jax
+from csdm_jax import cluster
+from csdm_jax.data.device import to_device
+from csdm_jax.data.host import HostData
+from csdm_jax.data.longtail import build_longtail
+from csdm_jax.sharding import Devices
+from tests.problem import tiny_dataset
+
+cluster.join(sys.argv[1], 2, int(sys.argv[2]))
+
+class Watched(HostData):
+    def take(self, rows):
+        print("read", json.dumps(rows.tolist()), flush=True)
+        return super().take(rows)
+
+dataset = tiny_dataset()
+longtail = build_longtail(dataset.train_labels, 3, imbalance_factor=5.0, rule="seeded", seed=0)
+host = HostData.create(dataset, longtail)
+watched = Watched(**{f.name: getattr(host, f.name) for f in dataclasses.fields(host)})
+placed = to_device(watched, Devices.all())
+print("all", len(host), placed.images.is_fully_addressable)
+cluster.wait("the end")
+"""
+
+
+def test_each_of_two_processes_reads_its_own_part_of_the_images():
+    coordinator = f"127.0.0.1:{free_port()}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", READ, coordinator, str(number)],
+            cwd=runs.ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    parts = []
+    for output, _ in outputs:
+        *read, end = [line for line in output.splitlines() if line.startswith(("read", "all"))]
+        first, *others = [json.loads(line.removeprefix("read")) for line in read]
+        assert first == [0]  # for the shape of an image
+        parts.append(sorted(row for rows in others for row in rows))
+        _, count, addressable = end.split()
+        assert addressable == "False"
+    half = -(-int(count) // 2)
+    assert parts[0] == list(range(half))
+    # The last row is repeated where the parts would differ in size.
+    assert parts[1] == [min(row, int(count) - 1) for row in range(half, 2 * half)]
+
+
 def test_a_cluster_is_described_whole_or_not_at_all():
     with pytest.raises(ValueError, match="belong together, got host:1, None, 0"):
         cluster.join("host:1", None, 0)

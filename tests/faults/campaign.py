@@ -10,20 +10,21 @@ from the unbroken run's, or bad input was taken.
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import math
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from csdm_jax import config as configuration
@@ -38,7 +39,7 @@ SEED = 0
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table."""
+    """One line of the table; below it may stand one for each kind of its trials."""
 
     what: str
     tried: int = 0
@@ -46,13 +47,18 @@ class Row:
     wrong: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
     skipped: str = ""
+    kinds: dict[str, Row] = dataclasses.field(default_factory=dict)
 
-    def count(self, *, lost: bool = False, wrong: bool = False, note: str = "") -> None:
+    def count(
+        self, *, lost: bool = False, wrong: bool = False, note: str = "", kind: str = ""
+    ) -> None:
         """Adds a trial."""
+        if kind:
+            self.kinds.setdefault(kind, Row(kind)).count(lost=lost, wrong=wrong)
         self.tried += 1
         self.lost += lost
         self.wrong += wrong
-        if lost or wrong:
+        if note and (lost or wrong):
             self.notes.append(note)
 
 
@@ -88,19 +94,53 @@ class Bench:
         assert expected == runs.results(folder / "first"), "two unbroken runs differ"
         return cls(folder, env, folder / "whole", expected, seconds)
 
-    def trial(self, *, copy: bool = False) -> Path:
-        """A new workdir, empty or a copy of the finished run."""
+    @functools.cached_property
+    def half(self) -> Path:
+        """Workdir of a run that was killed before its last checkpoint; two earlier ones are there.
+
+        Made when first asked for.
+        """
+        env = self.env | {faults.VARIABLE: "checkpoint.before_write:6"}  # of steps 2, 4, ..., 12
+        code, output = runs.finish(self.folder / "half", env)
+        assert code == -signal.SIGKILL, output
+        assert runs.newest_checkpoint(self.folder / "half") == 10, output
+        return self.folder / "half"
+
+    def trial(self, copy: Path | None = None) -> Path:
+        """A new workdir, empty or a copy of another."""
         workdir = Path(tempfile.mkdtemp(prefix="trial-", dir=self.folder)) / "run"
         if copy:
-            shutil.copytree(self.whole, workdir)
+            shutil.copytree(copy, workdir)
         return workdir
 
-    def end(self, row: Row, workdir: Path, note: str) -> None:
-        """Finishes a run that met a fault, and counts."""
-        saved = runs.newest_checkpoint(workdir)
+    def end(
+        self,
+        row: Row,
+        workdir: Path,
+        note: str,
+        *,
+        kind: str = "",
+        valid: int | None = None,
+        damaged: Sequence[str] = (),
+    ) -> None:
+        """Finishes a run that met a fault, and counts.
+
+        Args:
+          row: where it is counted.
+          workdir: of the run.
+          note: what was done to it.
+          kind: of the trial, as in `Row.count`.
+          valid: step of the newest checkpoint that is as it was saved, 0 for none: the run goes on
+            from there and nowhere else. By default it may also need no checkpoint.
+          damaged: what it must set aside, and say so in one line each.
+        """
+        saved = runs.newest_checkpoint(workdir) if valid is None else valid
         code, output = runs.finish(workdir, self.env)
         at = runs.resumed_at(output)
+        if valid is not None:
+            at = at or 0
         lost = code != 0 or (at is not None and at < saved)
+        silent = [name for name in damaged if output.count(f"/{name}.damaged-0: ") != 1]
         differing = {
             name
             for name, digest in (self.expected | runs.results(workdir)).items()
@@ -108,9 +148,10 @@ class Bench:
         }
         row.count(
             lost=lost,
-            wrong=bool(differing),
+            wrong=bool(differing or silent or (valid is not None and at != valid)),
             note=f"{note}: code {code}, saved {saved}, resumed {at}, differs {sorted(differing)}"
-            + (output[-800:] if code else ""),
+            f", does not name {silent}" + (output[-800:] if code or silent else ""),
+            kind=kind,
         )
         shutil.rmtree(workdir.parent)
 
@@ -171,60 +212,118 @@ def signals(bench: Bench, count: int) -> Row:
     return row
 
 
-def corruptions(bench: Bench, count: int) -> Row:
-    """Every file that a run reads back: flipped, cut, deleted, emptied; half done or finished."""
-    row = Row("file of a checkpoint or a result damaged")
-    chance = random.Random(SEED + 2)
-    cases = itertools.cycle(itertools.product(TARGETS, sorted(KINDS)))
-    for (part, kind), number in zip(cases, range(count), strict=False):
-        workdir = bench.trial(copy=True)
-        if part != "a finished run":  # as it was before its last stages: it must go on
-            for name in ("distilled.npz", "card.json"):
-                (workdir / name).unlink()
-        targets = TARGETS[part](workdir)
-        target = targets[number // len(TARGETS) % len(targets)]
-        damage = kind if target.stat().st_size else "delete"
-        KINDS[damage](target, chance.random())
-        expected = _newest_valid(workdir, target)
-        code, output = runs.finish(workdir, bench.env)
-        at = runs.resumed_at(output)
-        found = runs.results(workdir)
-        row.count(
-            lost=code != 0 or (at is not None and at < expected),
-            wrong=code == 0 and found != bench.expected,
-            note=f"{damage} {target.relative_to(workdir)} of {part}: code {code}, resumed {at}, "
-            f"valid {expected} {output[-600:]}",
-        )
-        shutil.rmtree(workdir.parent)
+STOPS = (  # stage, line of the log at which the signal comes, what the run says of its end
+    ("extractors", "extractor saved", r"in extractor network-|between two extractors"),
+    ("compilation", "of training images on the", r"after step [12], which is saved"),
+    ("distillation", "s a step, about", r"after step \d+, which is saved"),
+    ("evaluation", "12 steps done", r"in evaluate csdm seed 0 convnet, network 100"),
+    ("end of the evaluation", "8/8", r"before the report"),
+    ("report", "report: characteristic functions", r"before the figures of the report"),
+)
+
+
+def stage_signals(bench: Bench, count: int) -> Row:
+    """A signal in every stage of a run, which is taken up each time and comes to its end."""
+    row = Row("SIGTERM or SIGINT in a stage by name; the run is taken up again")
+    for first in range(0, count, len(STOPS)):
+        workdir = bench.trial()
+        for number, (stage, line, ending) in enumerate(STOPS[: count - first], first):
+            name = ("SIGTERM", "SIGINT")[(number + number // len(STOPS)) % 2]
+            saved = runs.newest_checkpoint(workdir)
+            under_way = not (workdir / "card.json").exists()
+            code, output = runs.stop(workdir, bench.env, name, line)
+            at = runs.resumed_at(output)
+            named = re.search(rf"stopped by a signal {ending}", output)
+            row.count(
+                lost=under_way and (at or 0) < saved,
+                wrong=code != EXIT_CODE or not named or "Traceback" in output,
+                note=f"{name} in {stage}: code {code}, saved {saved}, resumed {at} {output[-800:]}",
+                kind=stage,
+            )
+        bench.end(row, workdir, "signals in stages", kind="none: the run comes to its end")
     return row
 
 
-def _newest_valid(workdir: Path, damaged: Path) -> int:
-    """The newest step whose checkpoint does not hold the damaged file, 0 without one."""
-    steps = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdecimal()]
-    return max((int(p.name) for p in steps if not damaged.is_relative_to(p)), default=0)
+READ_BACK = ("config.json", "timings.json", "extractors/*/*.msgpack")
+"""Files that every run reads where they are."""
 
+FINISHED = ("card.json", "distilled.npz", "metrics.jsonl", "spectrum.json", "evaluations/*/*.json")
+"""Files that a run reads, too, once its images are there."""
 
-def _checkpoint(workdir: Path, *, newest: bool) -> list[Path]:
-    """The files of the newest checkpoint, or those of the older ones."""
-    steps = sorted(p for p in (workdir / "checkpoints").iterdir() if p.name.isdecimal())
-    last = max(steps, key=lambda path: int(path.name))
-    return [f for p in steps if (p == last) == newest for f in regular_files(p)]
+UNNAMED = ("timings.json", "metrics.jsonl")
+"""Files whose damage has a remedy but no line: the clock, and what the checkpoint holds, too."""
 
-
-def _state_files(workdir: Path) -> list[Path]:
-    """What a run reads back beside its checkpoints."""
-    names = ("card.json", "config.json", "distilled.npz", "metrics.jsonl", "extractors/*/*.msgpack")
-    found = [path for name in names for path in sorted(workdir.glob(name))]
-    return [*found, *regular_files(workdir / "evaluations")]
-
-
-TARGETS: dict[str, Callable[[Path], list[Path]]] = {
-    "the newest checkpoint of a run that goes on": functools.partial(_checkpoint, newest=True),
-    "the state of a run that goes on": _state_files,
-    "a finished run": _state_files,
-    "an older checkpoint of a run that goes on": functools.partial(_checkpoint, newest=False),
+# What is damaged -> whether in a finished run, or in one that must go on; which of its two
+# checkpoints, or what a run reads beside them.
+PLACES: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {
+    "newest checkpoint, run goes on": ((False, (-1,)),),
+    "both checkpoints, run goes on": ((False, (-1, 0)),),
+    "state file, run goes on": ((False, ()),),
+    "state file, run was finished": ((True, ()),),
+    "checkpoint that need not be read": ((False, (0,)), (True, (-1,)), (True, (0,))),
 }
+
+
+def corruptions(bench: Bench, count: int) -> Row:
+    """Files of a run that is half done or finished: flipped, cut, deleted, emptied.
+
+    Places and kinds of damage are coprime in number: every 20 trials try each in each.
+    """
+    row, kinds, places = Row("file damaged"), sorted(KINDS), list(PLACES)
+    chance = random.Random(SEED + 2)
+    for number in range(count):
+        place, kind = places[number % len(places)], kinds[number % len(kinds)]
+        case = PLACES[place][number // len(places) % len(PLACES[place])]
+        _corruption(bench, row, place, kind, *case, chance)
+    tried = collections.Counter(kinds[number % len(kinds)] for number in range(count))
+    row.what += f" ({', '.join(f'{kind} {tried[kind]}' for kind in kinds)})"
+    return row
+
+
+def _corruption(
+    bench: Bench,
+    row: Row,
+    place: str,
+    kind: str,
+    finished: bool,
+    checkpoints: tuple[int, ...],
+    chance: random.Random,
+) -> None:
+    """One trial; what is to happen follows from what was damaged."""
+    workdir = bench.trial(bench.whole if finished else bench.half)
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    hit = [steps[at] for at in checkpoints]
+    groups = [regular_files(workdir / f"checkpoints/{step}") for step in hit]
+    targets = [
+        _damage(group, kind, chance) for group in groups or [_state_files(workdir, finished)]
+    ]
+    if checkpoints:
+        aside = [f"checkpoints/{step}" for step in hit if not finished and -1 in checkpoints]
+    else:
+        aside = [p.name for p in targets if kind != "delete" and p.name not in UNNAMED]
+    bench.end(
+        row,
+        workdir,
+        f"{kind} {[path.relative_to(workdir).as_posix() for path in targets]}",
+        kind=place,
+        valid=None if finished else max({*steps} - {*hit}, default=0),
+        damaged=aside,
+    )
+
+
+def _damage(candidates: list[Path], kind: str, chance: random.Random) -> Path:
+    """Damages one of the files: not an empty one where nothing would change."""
+    target = chance.choice(
+        [p for p in candidates if p.stat().st_size or kind in ("flip", "delete")]
+    )
+    KINDS[kind](target, chance.random())
+    return target
+
+
+def _state_files(workdir: Path, finished: bool) -> list[Path]:
+    """What a run reads back beside its checkpoints."""
+    names = READ_BACK + FINISHED * finished
+    return [path for name in names for path in sorted(workdir.glob(name))]
 
 
 BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, (1,), [1], {"a": 1})
@@ -415,6 +514,7 @@ PARTS: dict[str, Callable[[Bench, int], Row]] = {
     "crash_points": crash_points,
     "kills": kills,
     "signals": signals,
+    "stage_signals": stage_signals,
     "corruptions": corruptions,
     "nans": nans,
     "bad_configs": bad_configs,
@@ -427,6 +527,7 @@ WHOLE = {
     "crash_points": 30,
     "kills": 75,
     "signals": 10,
+    "stage_signals": 2 * len(STOPS),
     "corruptions": 100,
     "nans": 5,
     "bad_configs": 600,
@@ -438,12 +539,16 @@ WHOLE = {
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
+    """The rows as Markdown, each followed by those of its kinds of trials."""
     lines = ["| fault | tried | lost | wrong |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.what} | {row.skipped or row.tried} | {row.lost} | {row.wrong} |" for row in rows
-    ]
+    for row in rows:
+        lines.append(_line(row.what, row))
+        lines += [_line(f"- {kind.what}", kind) for kind in row.kinds.values()]
     return "\n".join(lines) + "\n"
+
+
+def _line(what: str, row: Row) -> str:
+    return f"| {what} | {row.skipped or row.tried} | {row.lost} | {row.wrong} |"
 
 
 def main() -> None:

@@ -64,6 +64,20 @@ def finish(workdir: Path, env: dict[str, str], *flags: str) -> tuple[int, str]:
     return process.returncode, output
 
 
+def stop(workdir: Path, env: dict[str, str], name: str, line: str) -> tuple[int, str]:
+    """Runs until the log has a line, then sends the signal of that name. Returns as `finish`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.stopped", name, line, *command(workdir)[3:]],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout
+
+
 def results(workdir: Path) -> dict[str, str]:
     """SHA-256 of every result file, by its path."""
     return {
