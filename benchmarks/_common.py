@@ -125,7 +125,15 @@ def _load() -> float | None:
 
 
 def write(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> None:
-    """Writes results, the machine and the settings as JSON, when a path is given."""
+    """Writes results, the machine and the settings as JSON, when a path is given.
+
+    Where files lie is no setting: `out` and other paths are left out.
+    """
+    settings = {
+        field: value
+        for field, value in settings.items()
+        if field not in ("out", "data_dir") and not isinstance(value, Path)
+    }
     document = {"benchmark": name, "settings": settings, "machine": machine(), "rows": rows}
     print(f"\nmachine: {json.dumps(document['machine'])}")
     if path:

@@ -53,7 +53,8 @@ def main() -> None:
         ["stage", "wall time, s", "peak memory, MiB"],
         [[row["stage"], f"{row['seconds']:.1f}", f"{row['peak_mib']:.0f}"] for row in rows],
     )
-    _common.write(options.out, "end_to_end", vars(options), rows)
+    overrides = [flag for flag in options.overrides if not flag.startswith("--data_dir")]
+    _common.write(options.out, "end_to_end", vars(options) | {"overrides": overrides}, rows)
 
 
 if __name__ == "__main__":
