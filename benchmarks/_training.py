@@ -8,7 +8,7 @@ import _common
 import jax
 import numpy as np
 
-from csdm_jax import networks
+from csdm_jax import networks, parallel
 from csdm_jax.augment import Augmentation
 from csdm_jax.preprocessing import Normaliser
 from csdm_jax.training import Recipe, Trainer
@@ -25,7 +25,7 @@ def noise(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def trainer(width: int, epochs: int, batch: int) -> Trainer:
+def trainer(width: int, epochs: int, batch: int, strategy: str = parallel.AUTO) -> Trainer:
     """AdamW without augmentation, which both sides would compute differently."""
     recipe = Recipe(
         epochs=epochs,
@@ -40,7 +40,8 @@ def trainer(width: int, epochs: int, batch: int) -> Trainer:
         cutmix=0.0,
     )
     network = networks.create("convnet", num_classes=CLASSES, image_shape=SHAPE, width=width)
-    return Trainer(network, recipe, Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
+    normaliser = Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    return Trainer(network, recipe, normaliser, strategy)
 
 
 def torch_data(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
