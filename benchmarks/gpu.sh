@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a GPU is measured by: step, metric, rate, extractors, evaluate, end_to_end, in ten minutes. Needs
-# `pip install -e .[cuda,bench]`. Every row is written when it is measured: a benchmark that runs out
-# of time keeps those it has.
+# What a GPU is measured by, in ten minutes: step, metric, rate, extractors, evaluate, end_to_end,
+# convolution. Needs `pip install -e .[cuda,bench]`. Rows are written as they are measured: a
+# benchmark that runs out of time keeps those it has.
 #   bash benchmarks/gpu.sh [FOLDER FOR THE JSON FILES]
 #   DATA_DIR=FOLDER bash benchmarks/gpu.sh ...   the cell by stage is CIFAR-10-LT's, not the digits'
 set -euo pipefail
@@ -43,3 +43,5 @@ else
   echo "DATA_DIR is not set: the cell by stage is that of the digits, not CIFAR-10-LT's"
   run 80 benchmarks/end_to_end.py --out "$out/end_to_end.json"
 fi
+# What is left of the ten minutes.
+run 60 benchmarks/convolution.py --width 128 --repeats 3 --out "$out/convolution.json"
