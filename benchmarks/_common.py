@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -16,6 +17,12 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from csdm_jax import memory
+
+# PyTorch and the processes of single rows share the card with this one. Read when JAX first looks
+# for devices.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("csdm_jax", "jax", "jaxlib", "flax", "optax", "numpy", "torch")
@@ -84,9 +91,6 @@ def print_table(header: list[str], rows: Iterable[list[str]]) -> None:
 
 def machine() -> dict[str, Any]:
     """Device, processor, versions and commit."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
     versions = {}
     for package in PACKAGES:
         try:
@@ -102,8 +106,18 @@ def machine() -> dict[str, Any]:
         "load": _load(),
         "python": platform.python_version(),
         "versions": versions,
-        "commit": commit,
+        "commit": _commit(),
     }
+
+
+@functools.cache
+def _commit() -> str:
+    """The commit, "-dirty" when files differ from it; results and texts may."""
+    git = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    name = git(["git", "describe", "--always"]).stdout.strip()
+    code = ["--", ".", ":!results", ":!*.md"]
+    changed = name and git(["git", "diff", "HEAD", "--quiet", *code]).returncode
+    return f"{name}-dirty" if changed else name
 
 
 def _processor() -> str:
@@ -124,11 +138,38 @@ def _load() -> float | None:
     return float(info.read_text().split()[0]) if info.exists() else None
 
 
-def write(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> None:
-    """Writes results, the machine and the settings (but no path) as JSON, when a path is given."""
-    settings = {name: value for name, value in settings.items() if name not in ("out", "data_dir")}
+def device_peak() -> float | None:
+    """MiB at JAX's peak on its accelerator; None on a CPU, where a process holds much else."""
+    return None if jax.default_backend() == "cpu" else memory.peak() / 2**20
+
+
+def mib(value: float | None) -> str:
+    """A cell of a table."""
+    return "-" if value is None else f"{value:.0f}"
+
+
+def save(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> dict:
+    """Writes results, the machine and the settings as JSON, when a path is given.
+
+    After each row: a benchmark that runs out of time then keeps what it has. Where files lie is no
+    setting: `out` and other paths are left out.
+
+    Returns:
+        What is written.
+    """
+    settings = {
+        field: value
+        for field, value in settings.items()
+        if field not in ("out", "data_dir") and not isinstance(value, Path)
+    }
     document = {"benchmark": name, "settings": settings, "machine": machine(), "rows": rows}
-    print(f"\nmachine: {json.dumps(document['machine'])}")
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1, default=str) + "\n")
+    return document
+
+
+def write(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> None:
+    """`save` at the end, and the machine in print."""
+    document = save(path, name, settings, rows)
+    print(f"\nmachine: {json.dumps(document['machine'])}")

@@ -12,15 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import _common
+import jax
+
+from csdm_jax import files
 
 STAGES = ("extractors", "distill", "evaluate", "report")
+TIMED = {"extractors": "extractors", "distill": "distillation", "evaluate": "evaluation"}
+"""What a stage is called in `timings.json`."""
 
 
 def run_stage(stage: str, config: str, workdir: str, overrides: list[str]) -> dict:
-    """Runs one stage; wall time with start-up and compilation, and its process's peak memory."""
+    """Runs one stage: wall time with start-up and compilation, and peak memory.
+
+    Of the process, and of the device where that is another: what the run itself has noted.
+    """
     command = [sys.executable, "-m", "csdm_jax.main", f"--config={config}"]
     command += [f"--workdir={workdir}", f"--stage={stage}", *overrides]
     start = time.perf_counter()
@@ -30,7 +39,30 @@ def run_stage(stage: str, config: str, workdir: str, overrides: list[str]) -> di
     if process.returncode:
         raise SystemExit(f"stage {stage} failed: {' '.join(command)}")
     seconds = time.perf_counter() - start
-    return {"stage": stage, "seconds": seconds, "peak_mib": usage.ru_maxrss / 1024}  # KiB
+    return {
+        "stage": stage,
+        "seconds": seconds,
+        "peak_mib": usage.ru_maxrss / 1024,  # of KiB
+        "device_mib": device_peak(Path(workdir), stage),
+    }
+
+
+def device_peak(workdir: Path, stage: str) -> float | None:
+    """MiB at a stage's peak on the accelerator, over its runs; None on a CPU."""
+    if jax.default_backend() == "cpu" or stage not in TIMED:
+        return None
+    timings = [files.read_sealed_json(path) for path in workdir.rglob("timings.json")]
+    peaks = [run.get("peak_memory_bytes", {}).get(TIMED[stage], 0) for run in timings]
+    return max(peaks, default=0) / 2**20
+
+
+def total(rows: list[dict]) -> dict:
+    """All stages: the sum of their times, the largest of their peaks."""
+    peaks = {
+        name: max((row[name] for row in rows if row[name] is not None), default=None)
+        for name in ("peak_mib", "device_mib")
+    }
+    return {"stage": "all", "seconds": sum(row["seconds"] for row in rows)} | peaks
 
 
 def main() -> None:
@@ -39,21 +71,28 @@ def main() -> None:
     parser.add_argument("--config", default="configs/digits_lt.py")
     parser.add_argument("overrides", nargs="*", help="flags for csdm_jax.main, behind --")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = str(Path(folder) / "run")
-        rows = [run_stage(s, options.config, workdir, options.overrides) for s in STAGES]
-    rows.append(
-        {
-            "stage": "all",
-            "seconds": sum(row["seconds"] for row in rows),
-            "peak_mib": max(row["peak_mib"] for row in rows),
-        }
-    )
+    overrides = [flag for flag in options.overrides if "data_dir" not in flag]
+    settings, rows = vars(options) | {"overrides": overrides}, []
+
+    def measured() -> Iterator[dict]:
+        with tempfile.TemporaryDirectory() as folder:
+            for stage in STAGES:
+                workdir = str(Path(folder) / "run")
+                rows.append(run_stage(stage, options.config, workdir, options.overrides))
+                _common.save(options.out, "end_to_end", settings, rows)
+                yield rows[-1]
+        rows.append(total(rows))
+        yield rows[-1]
+
     _common.print_table(
-        ["stage", "wall time, s", "peak memory, MiB"],
-        [[row["stage"], f"{row['seconds']:.1f}", f"{row['peak_mib']:.0f}"] for row in rows],
+        ["stage", "wall time, s", "peak memory, MiB", "of the device, MiB"],
+        (
+            [row["stage"], f"{row['seconds']:.1f}"]
+            + [_common.mib(row[name]) for name in ("peak_mib", "device_mib")]
+            for row in measured()
+        ),
     )
-    _common.write(options.out, "end_to_end", vars(options), rows)
+    _common.write(options.out, "end_to_end", settings, rows)
 
 
 if __name__ == "__main__":

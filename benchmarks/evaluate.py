@@ -1,12 +1,16 @@
-"""Training and testing five evaluation networks by every strategy of "auto", and by PyTorch.
+"""Training and testing five evaluation networks by every strategy, and in PyTorch.
 
-`python benchmarks/evaluate.py`; shorter: `--epochs 5 --test 1000 --repeats 2`.
+`python benchmarks/evaluate.py` takes the strategies that "auto" chooses among on this machine, and
+says which it takes; those that are hopeless on a CPU: `--strategies loop unrolled vmap map --epochs
+2`; shorter: `--epochs 5 --test 1000 --repeats 2`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
 import _common
 import _training
@@ -15,10 +19,13 @@ import jax.numpy as jnp
 
 from csdm_jax import parallel
 from csdm_jax.evaluate import TestSet, evaluate
+from csdm_jax.training import Trainer
+
+BATCH = 128
 
 
-def measure(options: argparse.Namespace, width: int) -> dict:
-    """One row: seconds for all networks."""
+def measure(options: argparse.Namespace, width: int) -> dict[str, Any]:
+    """Seconds for all networks, of each strategy and of PyTorch."""
     import torch_reference
 
     images, labels = _training.noise(options.images, 0)
@@ -28,9 +35,8 @@ def measure(options: argparse.Namespace, width: int) -> dict:
     torch_training = _training.torch_data(images, labels)
     torch_test = _training.torch_data(test_images, test_labels)
 
-    def ours(strategy: str) -> Callable[[], None]:
-        trainer = _training.trainer(width, options.epochs, 128, strategy)
-        return lambda: evaluate(
+    def ours(trainer: Trainer) -> None:
+        evaluate(
             *training,
             test,
             trainer=trainer,
@@ -41,21 +47,27 @@ def measure(options: argparse.Namespace, width: int) -> dict:
 
     def theirs() -> None:
         for _ in range(options.networks):
-            net = torch_reference.train(*torch_training, width, options.epochs, 128)
+            net = torch_reference.train(*torch_training, width, options.epochs, BATCH)
             torch_reference.accuracy(net, *torch_test)
 
-    strategies = parallel.candidates(jax.default_backend(), jax.local_device_count())
-    seconds = _common.alternated(
-        {name: ours(name) for name in strategies} | {"PyTorch": theirs}, options.repeats
-    )
-    others = {name: values for name, values in seconds.items() if name != "loop"}
+    trainers = {s: _training.trainer(width, options.epochs, BATCH, s) for s in options.strategies}
+    functions = {name: lambda trainer=trainer: ours(trainer) for name, trainer in trainers.items()}
+    seconds = _common.alternated(functions | {"torch": theirs}, options.repeats)
     return {
         "width": width,
-        "seconds": {name: _common.spread(values) for name, values in seconds.items()},
-        "times as long as loop": {
-            name: _common.ratio(values, seconds["loop"]) for name, values in others.items()
-        },
+        "auto": raced(ours, width),
+        **{name: _common.spread(values) for name, values in seconds.items()},
+        **{f"torch / {name}": _common.ratio(seconds["torch"], seconds[name]) for name in trainers},
+        **{f"loop / {name}": _common.ratio(seconds["loop"], seconds[name]) for name in trainers},
     }
+
+
+def raced(ours: Any, width: int) -> str:
+    """What "auto" takes after its race; with less work than `WORTH_A_RACE` it takes the loop."""
+    trainer = _training.trainer(width, 1, BATCH)
+    with mock.patch.object(parallel, "WORTH_A_RACE", 0):
+        ours(trainer)
+    return next(iter(trainer._chosen.values()), "loop")  # a single network is not raced
 
 
 def main() -> None:
@@ -66,19 +78,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400, help="distilled images, decoded")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--test", type=int, default=2000, help="test images")
-    options = parser.parse_args()
-    rows = [measure(options, width) for width in options.width]
-    names = rows[0]["seconds"]
-    others = rows[0]["times as long as loop"]
-    _common.print_table(
-        ["width", *(f"{name}, s" for name in names), *(f"{name} / loop" for name in others)],
-        [
-            [str(row["width"])]
-            + [_common.shown(row["seconds"][name]) for name in names]
-            + [_common.shown(row["times as long as loop"][name]) for name in others]
-            for row in rows
-        ],
+    parser.add_argument(
+        "--strategies",
+        nargs="+",
+        default=parallel.candidates(jax.default_backend(), jax.local_device_count()),
+        choices=parallel.STRATEGIES,
     )
+    options, rows = parser.parse_args(), []
+    options.strategies = list(dict.fromkeys(("loop", *options.strategies)))  # the ratios' base
+
+    def lines() -> Iterator[list[str]]:
+        for width in options.width:
+            rows.append(row := measure(options, width))
+            _common.save(options.out, "evaluate", vars(options), rows)
+            for name in options.strategies:
+                cells = (name, f"loop / {name}", f"torch / {name}", "torch")
+                shown = [_common.shown(row[cell]) for cell in cells]
+                yield [str(width), name, *shown, "auto" if name == row["auto"] else ""]
+
+    _common.print_table(
+        ["width", "strategy", "ours, s", "loop / it", "PyTorch / it", "PyTorch, s", "race"], lines()
+    )
+    steps = options.epochs * options.networks * -(-options.images // BATCH)
+    print(f"\n{steps} steps; below {parallel.WORTH_A_RACE} auto takes the loop without a race")
     _common.write(options.out, "evaluate", vars(options), rows)
 
 

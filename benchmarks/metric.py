@@ -145,6 +145,7 @@ def one(options: argparse.Namespace, n: int) -> None:
                 row[f"{other} / {name}"] = _common.ratio(seconds[other], seconds[name])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
     row |= {"peak_mib": peak / 1024, "inputs_mib": 2 * n * options.dim * 4 / 2**20}
+    row |= {"device_mib": _common.device_peak()}
     print(json.dumps(row))
 
 
@@ -179,14 +180,17 @@ def main() -> None:
     if options.one:
         return one(options, options.one)
     sizes = [n for n in options.n if n <= 4096] if options.quick else options.n
-    rows = [in_a_process(sys.argv[1:], n) for n in sizes]
+    rows = []
+    for n in sizes:
+        rows.append(in_a_process(sys.argv[1:], n))
+        _common.save(options.out, "metric", vars(options), rows)
     columns = [key for key in rows[0] if key != "n"]
     _common.print_table(
         ["n", *columns],
         [
             [str(row["n"])]
-            + [_common.shown(v) if isinstance(v := row.get(c, "-"), dict) else f"{v:.0f}"
-               if isinstance(v, float) else v for c in columns]
+            + [_common.shown(v) if isinstance(v := row.get(c), dict) else _common.mib(v)
+               for c in columns]
             for row in rows
         ],
     )  # fmt: skip

@@ -1,24 +1,37 @@
-"""What bfloat16 does to the value and the gradient of `sdd_loss`: in its products, in the network.
+"""What bfloat16 does to the value and the gradient of `sdd_loss`, and to a distillation step's.
 
     python benchmarks/precision.py
 
-Relative errors against float64 with the same frequencies, for two samples of one distribution (the
-value is then small: what is left of sampling) and of two whose means differ. Then those of a
-network that computes its features in bfloat16 (`distill.dtype`), against the float32 network.
+Factors of the metric's products: relative errors against float64 with the same frequencies, for two
+samples of one distribution (the value is then small: what is left of sampling) and of two whose
+means differ. A step: relative errors of its loss and of its gradient to the pixels against
+float32, over a few steps' draws, with a network of width 32 that is trained a little; on the
+digits, or with `--config cifar10_lt:imb=100,ipc=10,cpu --data_dir DATA_DIR` on CIFAR-10-LT.
 """
 
 from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import _common
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import RBF, networks, sample_frequencies, sdd_loss, unit_features
+from csdm_jax import RBF, extractors, sample_frequencies, sdd_loss, unit_features
+from csdm_jax.experiment import Experiment
 
 ROWS, DIM, NUM = 1024, 2048, 4096
 SHIFTS, SCALES = (0.0, 0.2), (1.0, 3.0, 10.0)
-WIDTH, REAL, SYNTHETIC = 32, 64, 20
+IN_BFLOAT16 = {
+    "networks": ("distill.dtype",),
+    "factors": ("sdd.matmul_dtype",),
+    "both": ("distill.dtype", "sdd.matmul_dtype"),
+}
+DRAWS = 5
 
 
 def errors(scale: float, shift: float) -> list[dict]:
@@ -48,62 +61,67 @@ def errors(scale: float, shift: float) -> list[dict]:
                 "factors": "bfloat16" if matmul_dtype else "float32",
                 "exact": exact,
                 "value": abs(value / exact - 1),
-                "gradient": _distance(gradient, exact_gradient),
+                "gradient": distance(gradient, exact_gradient),
             }
         )
     return found
 
 
-def _distance(gradient: np.ndarray, exact: np.ndarray) -> float:
-    return float(np.linalg.norm(gradient - exact) / np.linalg.norm(exact))
+def distance(found: np.ndarray, exact: np.ndarray) -> float:
+    """Relative, of all components together."""
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-def feature_errors(scale: float) -> list[dict]:
-    """Of a network in bfloat16, alone and with bfloat16 factors, and of its pixel gradient."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    # Colours that differ from image to image; noise alone looks alike to a network.
-    real, synthetic = (
-        jax.random.normal(k, (n, 1, 1, 3)) + jax.random.normal(k, (n, 32, 32, 3))
-        for k, n in zip(keys[:2], (REAL, SYNTHETIC), strict=True)
-    )
+def configuration(options: argparse.Namespace) -> Any:
+    """The configuration whose step is taken: one extractor, trained briefly, and a small batch."""
+    config = _common.load_config(*options.config.partition(":")[::2])
+    config.network.width, config.distill.batch = 32, options.batch
+    config.extractors.count, config.extractors.epochs = 1, options.epochs
+    config.data.data_dir = options.data_dir
+    return config
 
-    def evaluated(dtype, matmul_dtype=None):
-        net = networks.create(
-            "convnet", num_classes=10, image_shape=(32, 32, 3), width=WIDTH, dtype=dtype
-        )
-        params = net.init(keys[2])
 
-        def features(images, params):
-            return unit_features(net.apply(params, images)[1].astype(jnp.float32))
+def first_steps(config: Any, pool: extractors.Pool) -> list[tuple[float, np.ndarray]]:
+    """Loss and pixel gradient of some steps' draws, all at the images that a run begins with."""
+    made = Experiment(config, Path("unused"))
+    made.pool = pool
+    method = made.loop(config.method).method
+    state = method.init(jax.random.key(0))
 
-        t = sample_frequencies(keys[3], RBF(scale), NUM, net.feature_dim)
+    @jax.jit
+    def gradient(images, constants, index):
+        (data, pool), drawn = constants, method._draw(state.key, index)
+        arguments = pool, drawn, data.images[drawn.rows], jax.random.fold_in(state.key, index)
+        return jax.value_and_grad(method._loss, has_aux=True)(images, *arguments)
 
-        def loss(images, real, params, t):  # arguments all: XLA would evaluate constants itself
-            x, y = features(real, params), features(images, params)
-            return sdd_loss(x, y, t, matmul_dtype=matmul_dtype)
+    steps = (gradient(state.images, method.constants, jnp.int32(k)) for k in range(DRAWS))
+    return [(float(loss), np.asarray(pixels, np.float64)) for (loss, _), pixels in steps]
 
-        value, gradient = jax.jit(jax.value_and_grad(loss))(synthetic, real, params, t)
-        return float(value), np.asarray(gradient, np.float64)
 
-    exact, exact_gradient = evaluated(jnp.float32)
-    found = []
-    for what, matmul_dtype in (("features", None), ("features and factors", jnp.bfloat16)):
-        value, gradient = evaluated(jnp.bfloat16, matmul_dtype)
-        found.append(
-            {
-                "scale": scale,
-                "bfloat16": what,
-                "float32": exact,
-                "value": abs(value / exact - 1),
-                "pixel_gradient": _distance(gradient, exact_gradient),
-            }
-        )
+def step_errors(options: argparse.Namespace) -> list[dict]:
+    """Of a step with bfloat16 in the networks, in the metric's factors, and in both."""
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Experiment(configuration(options), Path(folder)).pool
+    exact, found = first_steps(configuration(options), pool), []
+    for name, fields in IN_BFLOAT16.items():
+        config = configuration(options)
+        config.update_from_flattened_dict(dict.fromkeys(fields, "bfloat16"))
+        pairs = list(zip(first_steps(config, pool), exact, strict=True))
+        values = [abs(one[0] / other[0] - 1) for one, other in pairs]
+        gradients = [distance(one[1], other[1]) for one, other in pairs]
+        spreads = {"value": _common.spread(values), "gradient": _common.spread(gradients)}
+        found.append({"step_of": options.config, "bfloat16": name} | spreads)
     return found
 
 
 def main() -> None:
-    """Prints the table."""
-    options = _common.parser(__doc__.splitlines()[0]).parse_args()
+    """Prints the tables."""
+    parser = _common.parser(__doc__.splitlines()[0])
+    parser.add_argument("--config", default="digits_lt", help="whose step; with its argument")
+    parser.add_argument("--data_dir", default="", help="its data set")
+    parser.add_argument("--batch", type=int, default=64, help="real images a class")
+    parser.add_argument("--epochs", type=int, default=10, help="of the extractor's training")
+    options = parser.parse_args()
     rows = [row for scale in SCALES for shift in SHIFTS for row in errors(scale, shift)]
     _common.print_table(
         ["scale", "shift of the mean", "factors", "value", "error of value", "of gradient"],
@@ -113,17 +131,16 @@ def main() -> None:
             for row in rows
         ],
     )
-    networks_rows = [row for scale in SCALES for row in feature_errors(scale)]
+    steps = step_errors(options)
     print()
     _common.print_table(
-        ["scale", "in bfloat16", "value in float32", "error of value", "of pixel gradient"],
+        ["bfloat16 in", "error of the step's loss", "of its pixel gradient"],
         [
-            [f"{row['scale']:g}", row["bfloat16"], f"{row['float32']:.3g}"]
-            + [f"{row[name]:.1e}" for name in ("value", "pixel_gradient")]
-            for row in networks_rows
+            [row["bfloat16"], *(_common.shown(row[name], 2) for name in ("value", "gradient"))]
+            for row in steps
         ],
     )
-    _common.write(options.out, "precision", vars(options), rows + networks_rows)
+    _common.write(options.out, "precision", vars(options), rows + steps)
 
 
 if __name__ == "__main__":

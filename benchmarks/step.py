@@ -2,7 +2,8 @@
 
 `python benchmarks/step.py` runs widths 32 and 128 at imbalance factors 1, 100 and 200 with the
 recipe's real batch of 1024 per class (width 128, factor 1: 10240 images a step). A part of it:
-`python benchmarks/step.py --width 32 --imbalance 100 200 --batch 256 --repeats 3`.
+`python benchmarks/step.py --width 32 --imbalance 100 200 --batch 256 --repeats 3`. On a GPU with
+the peak of device memory, of JAX and of PyTorch.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def reference(
     import torch_reference
 
     torch.set_num_threads(_common.cores())
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     step = torch_reference.Step(
         torch.from_numpy(random_images(counts)).permute(0, 3, 1, 2).contiguous(),
         counts,
@@ -103,18 +106,28 @@ def reference(
     return run
 
 
+def torch_peak() -> float | None:
+    """MiB at PyTorch's peak in this row; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+
+
 def measure(options: argparse.Namespace, width: int, imbalance: float) -> dict[str, Any]:
-    """One row: seconds a step of both, and their ratio."""
-    counts = class_counts(HEAD, imbalance, CLASSES)
+    """One row: seconds a step of both, their ratio, and their peaks on an accelerator."""
+    counts, before = class_counts(HEAD, imbalance, CLASSES), _common.device_peak()
     seconds = _common.alternated(
         {"ours": ours(counts, options, width), "torch": reference(counts, options, width)},
         options.repeats,
     )
     per_step = {name: [s / options.steps for s in values] for name, values in seconds.items()}
+    peak = _common.device_peak()
     return {
         "width": width,
         "imbalance": imbalance,
         "real_images": sum(min(count, options.batch) for count in counts),
+        "peak_mib": None if peak == before else peak,  # an earlier row's peak is not this one's
+        "torch_peak_mib": torch_peak(),
         **{name: _common.spread(values) for name, values in per_step.items()},
         "ratio": _common.ratio(per_step["torch"], per_step["ours"]),
     }
@@ -139,15 +152,18 @@ def main() -> None:
     options, rows = arguments(), []
 
     def lines() -> Iterator[list[str]]:
-        for width, imbalance in itertools.product(options.width, options.imbalance):
+        # The smallest batch first: JAX cannot forget a device's peak, which only grows.
+        factors = sorted(options.imbalance, reverse=True)
+        for width, imbalance in itertools.product(sorted(options.width), factors):
             row = measure(options, width, imbalance)
             rows.append(row)
-            cells = (_common.shown(row[name]) for name in ("ours", "torch", "ratio"))
+            _common.save(options.out, "step", vars(options), rows)
+            cells = [_common.shown(row[name]) for name in ("ours", "torch", "ratio")]
+            cells += [_common.mib(row[name]) for name in ("peak_mib", "torch_peak_mib")]
             yield [str(width), f"{imbalance:g}", str(row["real_images"]), *cells]
 
-    _common.print_table(
-        ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"], lines()
-    )
+    header = ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"]
+    _common.print_table([*header, "ours, device MiB", "PyTorch, device MiB"], lines())
     _common.write(options.out, "step", vars(options), rows)
 
 

@@ -198,9 +198,13 @@ def _tile_size(rows: int, sample_chunk: int | None) -> int:
     """Rows of a tile: at most those asked for, in tiles as equal as can be.
 
     On a CPU the phases of a tile have to stay in the cache; an accelerator wants large products.
+    Who asks for chunks saves memory: to pad the last one all features would be copied, so a tile
+    that divides the rows, and is no less than three quarters as large, is taken where there is one.
     """
     default = CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
-    return math.ceil(rows / math.ceil(rows / (sample_chunk or default)))
+    size = math.ceil(rows / math.ceil(rows / (sample_chunk or default)))
+    smaller = range(size, size - size // 4 - 1, -1) if sample_chunk else ()
+    return next((tile for tile in smaller if rows % tile == 0), size)
 
 
 def _windows(sizes: tuple[int, ...], tile: int) -> tuple[np.ndarray, np.ndarray, int]:

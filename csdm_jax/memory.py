@@ -28,9 +28,20 @@ def needed(compiled: Any) -> int:
 def peak() -> int:
     """Bytes at the peak so far: of this process on a CPU, of its device elsewhere."""
     if jax.default_backend() == "cpu":
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return _resident_peak()
     return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+
+
+def _resident_peak() -> int:
+    """Bytes the process held at its peak."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):  # in kB
+                return int(line.split()[1]) * 1024
+    # Counts what the process that started this one held then.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _resident() -> int:

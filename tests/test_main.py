@@ -99,6 +99,14 @@ def test_metrics_have_one_row_a_step(finished):
     assert all(len(row["amplitude"]) == len(row["phase"]) == 10 for row in rows)
 
 
+def test_memory_is_what_the_run_expected(finished):
+    _, result = finished
+    found = re.findall(r"(\w+ seed \d): peak memory ([\d.]+) GB, ([\d.]+) expected", result.stderr)
+    assert [run for run, *_ in found] == ["dm seed 0", "dm seed 1", "csdm seed 0", "csdm seed 1"]
+    for run, measured, expected in found:
+        assert float(measured) == pytest.approx(float(expected), rel=0.25), run
+
+
 def test_every_distillation_seed_has_evaluation_networks_of_its_own(
     finished, tmp_path, monkeypatch
 ):
