@@ -5,7 +5,7 @@
 | loop | one, and one network after the other | yes |
 | threads | one; a Python thread per network, as many as there are cores | yes |
 | unrolled | all, as a Python loop in the compiled step (compiles K times as long) | yes |
-| sharded | all, spread over the local devices, unrolled on each | yes |
+| sharded | all, spread over the local devices, unrolled on each | but for the last bit on some |
 | vmap | all, as one batched network | no: convolutions become grouped ones |
 | map | all, by `lax.map` | no: XLA takes other convolutions inside a loop |
 

@@ -274,7 +274,8 @@ import chex
 assert len(jax.devices()) == 4
 data = tiny.__wrapped__()
 expected = fit_many(data, make_trainer(data, "loop"), count=5)
-chex.assert_trees_all_equal(fit_many(data, make_trainer(data, "sharded"), count=5), expected)
+sharded = fit_many(data, make_trainer(data, "sharded"), count=5)
+chex.assert_trees_all_close(sharded, expected, rtol=1e-5, atol=1e-6)  # the last bit on some CPUs
 step = parallel.strategy("sharded")
 spread = step.pack([jax.numpy.float32(k) for k in range(5)])
 assert spread.sharding.device_set == set(jax.devices()) and spread.shape == (8,)
