@@ -10,150 +10,27 @@ from the unbroken run's, or bad input was taken.
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from csdm_jax import config as configuration
 from csdm_jax import faults, files
-from csdm_jax.interruption import EXIT_CODE
 from tests.faults import runs
-from tests.faults.damage import KINDS, regular_files
+from tests.faults.bench import SEED, Bench, Row
+from tests.faults.corruptions import corruptions
 from tests.faults.poison import SITES
-
-SEED = 0
-
-
-@dataclasses.dataclass
-class Row:
-    """One line of the table; below it may stand one for each kind of its trials."""
-
-    what: str
-    tried: int = 0
-    lost: int = 0
-    wrong: int = 0
-    notes: list[str] = dataclasses.field(default_factory=list)
-    skipped: str = ""
-    kinds: dict[str, Row] = dataclasses.field(default_factory=dict)
-
-    def count(
-        self, *, lost: bool = False, wrong: bool = False, note: str = "", kind: str = ""
-    ) -> None:
-        """Adds a trial."""
-        if kind:
-            self.kinds.setdefault(kind, Row(kind)).count(lost=lost, wrong=wrong)
-        self.tried += 1
-        self.lost += lost
-        self.wrong += wrong
-        if note and (lost or wrong):
-            self.notes.append(note)
-
-
-@dataclasses.dataclass
-class Bench:
-    """The unbroken run that everything is compared with.
-
-    Attributes:
-      folder: where trials live.
-      env: environment of the runs.
-      whole: workdir of the unbroken run.
-      expected: its results.
-      seconds: how long it takes with compiled programs at hand.
-    """
-
-    folder: Path
-    env: dict[str, str]
-    whole: Path
-    expected: dict[str, str]
-    seconds: float
-
-    @classmethod
-    def create(cls, folder: Path) -> Bench:
-        """Runs once to compile, and once more, in a fresh process, for the clock."""
-        env = runs.environment(folder / "compiled")
-        code, output = runs.finish(folder / "first", env)
-        assert code == 0, output
-        begin = time.monotonic()
-        code, output = runs.finish(folder / "whole", env)
-        seconds = time.monotonic() - begin
-        assert code == 0, output
-        expected = runs.results(folder / "whole")
-        assert expected == runs.results(folder / "first"), "two unbroken runs differ"
-        return cls(folder, env, folder / "whole", expected, seconds)
-
-    @functools.cached_property
-    def half(self) -> Path:
-        """Workdir of a run that was killed before its last checkpoint; two earlier ones are there.
-
-        Made when first asked for.
-        """
-        env = self.env | {faults.VARIABLE: "checkpoint.before_write:6"}  # of steps 2, 4, ..., 12
-        code, output = runs.finish(self.folder / "half", env)
-        assert code == -signal.SIGKILL, output
-        assert runs.newest_checkpoint(self.folder / "half") == 10, output
-        return self.folder / "half"
-
-    def trial(self, copy: Path | None = None) -> Path:
-        """A new workdir, empty or a copy of another."""
-        workdir = Path(tempfile.mkdtemp(prefix="trial-", dir=self.folder)) / "run"
-        if copy:
-            shutil.copytree(copy, workdir)
-        return workdir
-
-    def end(
-        self,
-        row: Row,
-        workdir: Path,
-        note: str,
-        *,
-        kind: str = "",
-        valid: int | None = None,
-        damaged: Sequence[str] = (),
-    ) -> None:
-        """Finishes a run that met a fault, and counts.
-
-        Args:
-          row: where it is counted.
-          workdir: of the run.
-          note: what was done to it.
-          kind: of the trial, as in `Row.count`.
-          valid: step of the newest checkpoint that is as it was saved, 0 for none: the run goes on
-            from there and nowhere else. By default it may also need no checkpoint.
-          damaged: what it must set aside, and say so in one line each.
-        """
-        saved = runs.newest_checkpoint(workdir) if valid is None else valid
-        code, output = runs.finish(workdir, self.env)
-        at = runs.resumed_at(output)
-        if valid is not None:
-            at = at or 0
-        lost = code != 0 or (at is not None and at < saved)
-        silent = [name for name in damaged if output.count(f"/{name}.damaged-0: ") != 1]
-        differing = {
-            name
-            for name, digest in (self.expected | runs.results(workdir)).items()
-            if self.expected.get(name) != digest or runs.results(workdir).get(name) != digest
-        }
-        row.count(
-            lost=lost,
-            wrong=bool(differing or silent or (valid is not None and at != valid)),
-            note=f"{note}: code {code}, saved {saved}, resumed {at}, differs {sorted(differing)}"
-            f", does not name {silent}" + (output[-800:] if code or silent else ""),
-            kind=kind,
-        )
-        shutil.rmtree(workdir.parent)
+from tests.faults.signals import STOPS, signals, stage_signals
 
 
 def crash_points(bench: Bench, count: int) -> Row:
@@ -189,141 +66,6 @@ def kills(bench: Bench, count: int) -> Row:
         bench.end(row, workdir, f"after {killed} kills")
         row.tried += killed - 1  # the trials are the kills
     return row
-
-
-def signals(bench: Bench, count: int) -> Row:
-    """SIGTERM and SIGINT at random times: saved, exit code of its own, goes on."""
-    row = Row("SIGTERM or SIGINT at a random time")
-    clock = random.Random(SEED + 1)
-    for number in range(count):
-        workdir = bench.trial()
-        process = runs.start(workdir, bench.env)
-        try:
-            process.communicate(timeout=clock.uniform(0.45, 0.95) * bench.seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal((signal.SIGTERM, signal.SIGINT)[number % 2])
-            output, _ = process.communicate(timeout=120)
-            # Python itself answers while it loads the program, and when all is done.
-            working = "devices:" in output and "distilled set, card" not in output
-            if process.returncode not in (EXIT_CODE, 0) and working:
-                row.count(wrong=True, note=f"exit code {process.returncode}: {output[-500:]}")
-                continue
-        bench.end(row, workdir, f"signal {number}")
-    return row
-
-
-STOPS = (  # stage, line of the log at which the signal comes, what the run says of its end
-    ("extractors", "extractor saved", r"in extractor network-|between two extractors"),
-    ("compilation", "of training images on the", r"after step [12], which is saved"),
-    ("distillation", "s a step, about", r"after step \d+, which is saved"),
-    ("evaluation", "12 steps done", r"in evaluate csdm seed 0 convnet, network 100"),
-    ("end of the evaluation", "8/8", r"before the report"),
-    ("report", "report: characteristic functions", r"before the figures of the report"),
-)
-
-
-def stage_signals(bench: Bench, count: int) -> Row:
-    """A signal in every stage of a run, which is taken up each time and comes to its end."""
-    row = Row("SIGTERM or SIGINT in a stage by name; the run is taken up again")
-    for first in range(0, count, len(STOPS)):
-        workdir = bench.trial()
-        for number, (stage, line, ending) in enumerate(STOPS[: count - first], first):
-            name = ("SIGTERM", "SIGINT")[(number + number // len(STOPS)) % 2]
-            saved = runs.newest_checkpoint(workdir)
-            under_way = not (workdir / "card.json").exists()
-            code, output = runs.stop(workdir, bench.env, name, line)
-            at = runs.resumed_at(output)
-            named = re.search(rf"stopped by a signal {ending}", output)
-            row.count(
-                lost=under_way and (at or 0) < saved,
-                wrong=code != EXIT_CODE or not named or "Traceback" in output,
-                note=f"{name} in {stage}: code {code}, saved {saved}, resumed {at} {output[-800:]}",
-                kind=stage,
-            )
-        bench.end(row, workdir, "signals in stages", kind="none: the run comes to its end")
-    return row
-
-
-READ_BACK = ("config.json", "timings.json", "extractors/*/*.msgpack")
-"""Files that every run reads where they are."""
-
-FINISHED = ("card.json", "distilled.npz", "metrics.jsonl", "spectrum.json", "evaluations/*/*.json")
-"""Files that a run reads, too, once its images are there."""
-
-UNNAMED = ("timings.json", "metrics.jsonl")
-"""Files whose damage has a remedy but no line: the clock, and what the checkpoint holds, too."""
-
-# What is damaged -> whether in a finished run, or in one that must go on; which of its two
-# checkpoints, or what a run reads beside them.
-PLACES: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {
-    "newest checkpoint, run goes on": ((False, (-1,)),),
-    "both checkpoints, run goes on": ((False, (-1, 0)),),
-    "state file, run goes on": ((False, ()),),
-    "state file, run was finished": ((True, ()),),
-    "checkpoint that need not be read": ((False, (0,)), (True, (-1,)), (True, (0,))),
-}
-
-
-def corruptions(bench: Bench, count: int) -> Row:
-    """Files of a run that is half done or finished: flipped, cut, deleted, emptied.
-
-    Places and kinds of damage are coprime in number: every 20 trials try each in each.
-    """
-    row, kinds, places = Row("file damaged"), sorted(KINDS), list(PLACES)
-    chance = random.Random(SEED + 2)
-    for number in range(count):
-        place, kind = places[number % len(places)], kinds[number % len(kinds)]
-        case = PLACES[place][number // len(places) % len(PLACES[place])]
-        _corruption(bench, row, place, kind, *case, chance)
-    tried = collections.Counter(kinds[number % len(kinds)] for number in range(count))
-    row.what += f" ({', '.join(f'{kind} {tried[kind]}' for kind in kinds)})"
-    return row
-
-
-def _corruption(
-    bench: Bench,
-    row: Row,
-    place: str,
-    kind: str,
-    finished: bool,
-    checkpoints: tuple[int, ...],
-    chance: random.Random,
-) -> None:
-    """One trial; what is to happen follows from what was damaged."""
-    workdir = bench.trial(bench.whole if finished else bench.half)
-    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
-    hit = [steps[at] for at in checkpoints]
-    groups = [regular_files(workdir / f"checkpoints/{step}") for step in hit]
-    targets = [
-        _damage(group, kind, chance) for group in groups or [_state_files(workdir, finished)]
-    ]
-    if checkpoints:
-        aside = [f"checkpoints/{step}" for step in hit if not finished and -1 in checkpoints]
-    else:
-        aside = [p.name for p in targets if kind != "delete" and p.name not in UNNAMED]
-    bench.end(
-        row,
-        workdir,
-        f"{kind} {[path.relative_to(workdir).as_posix() for path in targets]}",
-        kind=place,
-        valid=None if finished else max({*steps} - {*hit}, default=0),
-        damaged=aside,
-    )
-
-
-def _damage(candidates: list[Path], kind: str, chance: random.Random) -> Path:
-    """Damages one of the files: not an empty one where nothing would change."""
-    target = chance.choice(
-        [p for p in candidates if p.stat().st_size or kind in ("flip", "delete")]
-    )
-    KINDS[kind](target, chance.random())
-    return target
-
-
-def _state_files(workdir: Path, finished: bool) -> list[Path]:
-    """What a run reads back beside its checkpoints."""
-    names = READ_BACK + FINISHED * finished
-    return [path for name in names for path in sorted(workdir.glob(name))]
 
 
 BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, 1e30, "many", None, (1,), [1], {"a": 1})
