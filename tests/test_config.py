@@ -31,6 +31,8 @@ def test_the_four_data_sets_of_the_project_have_a_config():
 
 
 def test_defaults_satisfy_their_own_rules():
+    fields = configuration.SCHEMA.items()
+    assert [name for name, (default, rule) in fields if not rule.accepts(default)] == []
     configuration.validate(configuration.default_config())
 
 
