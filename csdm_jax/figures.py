@@ -283,7 +283,6 @@ def heat(name: str, values: np.ndarray, names: Sequence[str], *, steps: int, lab
             norm=(LogNorm if wide else Normalize)(low, high),
             extent=(0, steps, len(names) - 0.5, -0.5),
         )  # fmt: skip
-        axes.grid(visible=False)
         _bare(axes)
         _class_ticks(axes, names)
         axes.set(xlabel="distillation step")
@@ -295,6 +294,8 @@ def heat(name: str, values: np.ndarray, names: Sequence[str], *, steps: int, lab
 
 
 def _bare(axes: Any) -> None:
+    """Axes around an image: its pixels alone, no lines on them."""
+    axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

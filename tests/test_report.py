@@ -1,10 +1,12 @@
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from csdm_jax import report
+from csdm_jax import figures, report
+from csdm_jax.distilled import DistilledSet
 from tests.finished import write_run
 
 
@@ -46,6 +48,17 @@ def test_the_report_draws_every_run_and_prints_its_table(workdir, capsys):
         report.gather(report.run_folders(workdir))
     )
     assert json.loads((workdir / "table.json").read_text())[0]["method"] == "random"
+
+
+def test_no_line_crosses_the_images():
+    black = DistilledSet(np.zeros((3, 8, 8, 3), np.float32), np.arange(3), "pixels", 1, 3)
+    names = {"class_names": ["a", "b", "c"], "data": {"counts": [9, 3, 1]}}
+    png = figures.draw_images(black, {"method": "dm", "ipc": 1} | names)
+    with Image.open(io.BytesIO(png)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    rows, columns = np.nonzero((pixels == 0).all(axis=2))
+    sheet = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) == 2  # the images and their frames
 
 
 def test_tuning_results_stand_in_a_table_of_their_own(workdir):
