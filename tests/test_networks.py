@@ -1,7 +1,9 @@
 """Networks: sizes, initialisation and forward passes against float64 NumPy."""
 
 import functools
+from collections.abc import Callable
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -206,9 +208,11 @@ def test_convnet_of_odd_image_size_agrees_with_numpy():
 
 
 class Norm(nn.Module):
+    norm: Callable = layers.instance_norm
+
     @nn.compact
     def __call__(self, x):
-        return layers.instance_norm(x)
+        return self.norm(x)
 
 
 @pytest.mark.parametrize(("offset", "spread"), [(0, 1), (100, 0.1), (0, 1e-3)])
@@ -218,6 +222,40 @@ def test_instance_norm_keeps_its_digits_on_flat_channels(offset, spread):
     out = Norm().apply({"params": {"InstanceNorm_0": layer}}, x)
     # A float32 at 100 is exact to 4e-6, a 2e-5 part of the spread.
     np.testing.assert_allclose(out, reference_norm(np.asarray(x, np.float64), layer), atol=5e-4)
+
+
+def norm_of_flax(x):
+    return nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False)(x)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_instance_norm_is_that_of_flax_in_value_parameters_and_gradients(dtype):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = (3 * jax.random.normal(keys[0], (4, 5, 6, 2)) + 1).astype(dtype)
+    if dtype == jnp.float32:
+        x = x.at[0, :, :, 1].set(0.5)  # a channel without variance multiplies by 300
+    away = jax.random.normal(keys[1], x.shape)
+    found, expected = Norm(), Norm(norm_of_flax)
+    params = found.init(keys[2], x)
+    chex.assert_trees_all_equal(params, expected.init(keys[2], x))
+    values = {"scale": jnp.array([1.5, -0.5], dtype), "bias": jnp.array([0.2, -1.0], dtype)}
+    params = {"params": {"InstanceNorm_0": values}}
+
+    def loss(layer, params, x):
+        out = layer.apply(params, x)
+        return jnp.sum(away * jnp.sin(out.astype(jnp.float32))), out
+
+    def value_and_gradients(layer):
+        gradients, out = jax.grad(functools.partial(loss, layer), (0, 1), has_aux=True)(params, x)
+        assert out.dtype == dtype
+        return out, gradients
+
+    tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
+    chex.assert_trees_all_close(
+        *(jax.tree.map(np.float32, value_and_gradients(layer)) for layer in (found, expected)),
+        rtol=tolerance,
+        atol=tolerance,
+    )
 
 
 # Gradients and transformations
@@ -346,9 +384,11 @@ def test_apply_rejects_images_of_another_shape(shape):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_the_convolution_is_that_of_jax_in_value_and_gradients(size):
+@pytest.mark.parametrize("channels", [(1, 4), (4, 32), (5, 4), (3, 33)])
+def test_the_convolution_is_that_of_jax_in_value_and_gradients(size, channels):
     keys = jax.random.split(jax.random.key(0), 3)
-    x, k = jax.random.normal(keys[0], (2, 6, 7, 3)), jax.random.normal(keys[1], (size, size, 3, 4))
+    x = jax.random.normal(keys[0], (2, 6, 7, channels[0]))
+    k = jax.random.normal(keys[1], (size, size, *channels))
 
     def plain(x, k):
         sums = jax.lax.conv_general_dilated(
