@@ -8,7 +8,7 @@ QUICK = {
     "crash_points": 3,
     "kills": 1,
     "signals": 1,
-    "stage_signals": 4,
+    "stage_signals": 6,
     "corruptions": 4,
     "bad_configs": 100,
     "bad_flags": 1,
