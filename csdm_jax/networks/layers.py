@@ -107,10 +107,8 @@ def linear(x: jax.Array, features: int) -> jax.Array:
     return nn.Dense(features, kernel_init=init, bias_init=init)(x)
 
 
-def _standardised(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Each image's channels with mean 0 and variance 1, and the factors that made them so."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)
+def _with_factor(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    centred = x - jnp.mean(x, axis=(1, 2), keepdims=True)
     # In two passes: E[x^2] - E[x]^2 loses all digits on nearly flat channels.
     variance = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
     factor = jax.lax.rsqrt(variance + 1e-5)
@@ -118,27 +116,25 @@ def _standardised(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 @jax.custom_vjp
-def _instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    return (_standardised(x)[0] * scale + bias).astype(x.dtype)
+def _standardised(x: jax.Array) -> jax.Array:
+    """Each image's channels with mean 0 and variance 1."""
+    return _with_factor(x)[0]
 
 
-def _norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple]:
-    normal, factor = _standardised(x)
-    return (normal * scale + bias).astype(x.dtype), (normal, factor, scale)
+def _standardised_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    normal, factor = _with_factor(x)
+    return normal, (normal, factor)
 
 
-def _norm_backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    normal, factor, scale = kept
-    wide = gradient.astype(normal.dtype)
-    mean, slope = (jnp.mean(y, axis=(1, 2), keepdims=True) for y in (wide, wide * normal))
-    to_x = scale * factor * (wide - mean - normal * slope)
-    pixels = normal.shape[1] * normal.shape[2]
-    to_scale, to_bias = (pixels * jnp.sum(y, axis=(0, 1, 2)) for y in (slope, mean))
-    dtype = gradient.dtype
-    return to_x.astype(dtype), to_scale.astype(dtype), to_bias.astype(dtype)
+def _standardised_backward(
+    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+    normal, factor = kept
+    mean, slope = (jnp.mean(y, axis=(1, 2), keepdims=True) for y in (gradient, gradient * normal))
+    return (factor * (gradient - mean - normal * slope),)
 
 
-_instance_norm.defvjp(_norm_forward, _norm_backward)
+_standardised.defvjp(_standardised_forward, _standardised_backward)
 
 
 class InstanceNorm(nn.Module):
@@ -152,8 +148,8 @@ class InstanceNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        dtype = jnp.result_type(x, scale, bias)
-        return _instance_norm(x.astype(dtype), scale.astype(dtype), bias.astype(dtype))
+        normal = _standardised(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return (normal * scale + bias).astype(jnp.result_type(x, scale, bias))
 
 
 def instance_norm(x: jax.Array) -> jax.Array:
