@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import csdm_jax as cj
+from csdm_jax.characteristic import _tile_size
 
 
 def reference(x, frequencies, weights=None):
@@ -57,6 +58,7 @@ def test_chunks_copy_the_features_only_where_they_must():
         return lowered.compile().memory_analysis().temp_size_in_bytes / (rows * 64 * 4)
 
     assert copied(5200) < 0.5 < copied(5987)
+    assert [_tile_size(rows, 512) for rows in (5200, 5987)] == [400, 499]
 
 
 def test_the_phases_of_all_frequencies_are_one_matmul():

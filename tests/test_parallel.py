@@ -289,6 +289,7 @@ chex.assert_trees_all_close(sharded, expected, rtol=1e-3, atol=1e-3)
 step = parallel.strategy("sharded")
 spread = step.pack([jax.numpy.float32(k) for k in range(5)])
 assert spread.sharding.device_set == set(jax.devices()) and spread.shape == (8,)
+assert not spread.sharding.is_fully_replicated
 assert step.unpack(spread, 5) == [0, 1, 2, 3, 4]
 print("equal")
 """
