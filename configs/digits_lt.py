@@ -1,4 +1,4 @@
-"""scikit-learn's 8x8 digits, long-tailed: the embedded default, a minute and a half on two cores.
+"""scikit-learn's 8x8 digits, long-tailed: the embedded default, a minute on two cores.
 
 Command: `python -m csdm_jax.main --config=configs/digits_lt.py`
 Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores): Random
