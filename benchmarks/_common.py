@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from csdm_jax import memory
+from csdm_jax.runtime import memory
 
 # PyTorch and the processes of single rows share the card with this one. Read when JAX first looks
 # for devices.

@@ -8,10 +8,11 @@ import _common
 import jax
 import numpy as np
 
-from csdm_jax import networks, parallel
+from csdm_jax import networks
 from csdm_jax.augment import Augmentation
-from csdm_jax.preprocessing import Normaliser
-from csdm_jax.training import Recipe, Trainer
+from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.training import parallel
+from csdm_jax.training.trainer import Recipe, Trainer
 
 CLASSES, SHAPE = 10, (32, 32, 3)
 

@@ -19,7 +19,7 @@ import _common
 import jax
 import step
 
-from csdm_jax import memory
+from csdm_jax.runtime import memory
 
 ROWS = ((10, 0), (100, 0), (100, 50), (1000, 50))  # classes, of which in a step (0: all)
 PER_CLASS = 50

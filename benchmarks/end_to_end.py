@@ -18,7 +18,7 @@ from pathlib import Path
 import _common
 import jax
 
-from csdm_jax import files
+from csdm_jax.storage import files
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 TIMED = {"extractors": "extractors", "distill": "distillation", "evaluate": "evaluation"}

@@ -17,9 +17,9 @@ import _training
 import jax
 import jax.numpy as jnp
 
-from csdm_jax import parallel
-from csdm_jax.evaluate import TestSet, evaluate
-from csdm_jax.training import Trainer
+from csdm_jax.evaluation.evaluate import TestSet, evaluate
+from csdm_jax.training import parallel
+from csdm_jax.training.trainer import Trainer
 
 BATCH = 128
 

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import RBF, extractors, sample_frequencies, sdd_loss, unit_features
-from csdm_jax.experiment import Experiment
+from csdm_jax import RBF, sample_frequencies, sdd_loss, unit_features
+from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.training import extractors
 
 ROWS, DIM, NUM = 1024, 2048, 4096
 SHIFTS, SCALES = (0.0, 0.2), (1.0, 3.0, 10.0)

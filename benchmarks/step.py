@@ -18,14 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import config as configuration
-from csdm_jax import extractors, methods, networks, parameterisations
+from csdm_jax import networks, parameterisations
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import class_counts
-from csdm_jax.preprocessing import Normaliser
-from csdm_jax.sharding import ONE_DEVICE, Devices
-from csdm_jax.stepping import Stepper
+from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation import methods
+from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
+from csdm_jax.runtime.stepping import Stepper
+from csdm_jax.training import extractors
 
 CLASSES, IPC, FREQUENCIES, HEAD = 10, 10, 4096, 5000
 

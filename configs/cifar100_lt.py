@@ -9,7 +9,7 @@ initialisation uses images more than once here.
 Not measured yet.
 """
 
-from csdm_jax import config as configuration
+from csdm_jax.experiment import config as configuration
 
 
 def get_config(argument: str = ""):

@@ -5,7 +5,7 @@ CPU preset: `--config=configs/cifar10_lt.py:imb=100,ipc=10,cpu`
 Results of the CPU preset: results/cifar10_lt/README.md. The default has not been measured yet.
 """
 
-from csdm_jax import config as configuration
+from csdm_jax.experiment import config as configuration
 
 
 def get_config(argument: str = ""):

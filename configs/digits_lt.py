@@ -5,7 +5,7 @@ Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores): Ra
 75.8 ± 5.4, DM 82.9 ± 2.1, CSDM 82.6 ± 2.5.
 """
 
-from csdm_jax import config as configuration
+from csdm_jax.experiment import config as configuration
 
 
 def get_config(argument: str = ""):

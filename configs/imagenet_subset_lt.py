@@ -9,7 +9,7 @@ CPU preset: `--config=configs/imagenet_subset_lt.py:subset=imagenette,imb=10,ipc
 Not measured yet.
 """
 
-from csdm_jax import config as configuration
+from csdm_jax.experiment import config as configuration
 
 
 def get_config(argument: str = ""):

@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from csdm_jax import cluster, command_line, interruption, stages
+from csdm_jax.experiment import command_line, stages
+from csdm_jax.runtime import cluster, interruption
 
 FLAGS = command_line.ExperimentFlags.define(
     "Folder for everything that is written; default: runs/<name of the config>."

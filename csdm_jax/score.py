@@ -1,9 +1,9 @@
 """Scores any distilled set: `python -m csdm_jax.score FILE --config=configs/cifar10_lt.py`.
 
-FILE is a file or folder in one of the formats of `csdm_jax.formats`, by whatever method. Networks
-of `config.evaluate.networks` are trained on it by the recipe of `config.evaluate` and tested on the
-data set of the configuration; then its label-robust and augmentation-robust scores are taken,
-against networks trained on real images (`--references`).
+FILE is a file or folder in one of the formats of `csdm_jax.sets.formats`, by whatever method.
+Networks of `config.evaluate.networks` are trained on it by the recipe of `config.evaluate` and
+tested on the data set of the configuration; then its label-robust and augmentation-robust scores
+are taken, against networks trained on real images (`--references`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 
 from absl import app, flags
 
-from csdm_jax import command_line, interruption
-from csdm_jax.formats import FORMATS, base
-from csdm_jax.formats.facts import Facts
+from csdm_jax.experiment import command_line
+from csdm_jax.runtime import interruption
 from csdm_jax.scoring import scorer
+from csdm_jax.sets.formats import FORMATS, base
+from csdm_jax.sets.formats.facts import Facts
 
 _FLAGS = command_line.ExperimentFlags.define(
     "Folder for everything that is written; default: runs/score-<name of FILE>."

@@ -21,10 +21,11 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax import command_line, interruption, sweep
 from csdm_jax import main as main_command
-from csdm_jax.experiment import Experiment
-from csdm_jax.seeds import root_key
+from csdm_jax.experiment import command_line, sweeps
+from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.runtime import interruption
+from csdm_jax.runtime.seeds import root_key
 
 DRAWS = 3
 
@@ -37,7 +38,7 @@ def gradient(config: Any, point: dict[str, Any], workdir: Path) -> float:
     config.distill.update({"loss_scale": 1.0, "calibration": 0.0})
     method = Experiment(config, workdir).loop(config.method).method
     if method.steps == 0:
-        raise sweep.ConfigError(f"config.method = {config.method!r} has no loss: leave it out")
+        raise sweeps.ConfigError(f"config.method = {config.method!r} has no loss: leave it out")
     state = method.init(root_key("distillation", config.distill.seeds[0]))
     feed, constants, step = method.feed(state), method.constants, jax.jit(method.step)
     norms = []
@@ -47,13 +48,13 @@ def gradient(config: Any, point: dict[str, Any], workdir: Path) -> float:
     return float(np.mean(norms))
 
 
-def scaled(config: Any, axis: sweep.Axis, workdir: Path) -> str:
+def scaled(config: Any, axis: sweeps.Axis, workdir: Path) -> str:
     """The axis as text, with the loss scales, to three digits, as one more field."""
     wanted = config.distill.loss_scale * gradient(config, {}, workdir)
     rows = []
     for values in axis.rows:
         norm = gradient(config, dict(zip(axis.fields, values, strict=True)), workdir)
-        rows.append(":".join([*map(sweep.shown, values), f"{wanted / norm:.3g}"]))
+        rows.append(":".join([*map(sweeps.shown, values), f"{wanted / norm:.3g}"]))
         logging.info("%s: gradient %.3g", rows[-1], norm)
     fields = ":".join(f"config.{field}" for field in (*axis.fields, "distill.loss_scale"))
     return f"{fields}={','.join(rows)}"
@@ -72,9 +73,9 @@ def main(argv: list[str] | None = None) -> None:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     with command_line.reported(), interruption.handled():
-        axes = sweep.parse(options.sweep)
+        axes = sweeps.parse(options.sweep)
         if len(axes) > 1:
-            raise sweep.ConfigError(f"the sweep has {len(axes)} axes: join their fields with ':'")
+            raise sweeps.ConfigError(f"the sweep has {len(axes)} axes: join their fields with ':'")
         sys.argv = [sys.argv[0], f"--config={options.config}", *options.flags]
         command_line.parse_flags(sys.argv)  # ml_collections looks for overrides in sys.argv
         print(scaled(main_command.FLAGS.configuration(), axes[0], options.out))

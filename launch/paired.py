@@ -18,7 +18,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from csdm_jax import command_line, distilled, evaluate, files
+from csdm_jax.evaluation import statistics
+from csdm_jax.experiment import command_line
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files
 
 Networks = dict[tuple[int, str, int], dict[str, float]]
 
@@ -41,7 +44,7 @@ def networks(folder: Path, method: str | None) -> Networks:
         for architecture, results in card.get("accuracies", {}).items():
             for one in results:
                 by_class = np.array(one["by_class"], float)
-                groups = evaluate.group_accuracies(by_class, tuple(card["data"]["counts"]))
+                groups = statistics.group_accuracies(by_class, tuple(card["data"]["counts"]))
                 key = (card["seed"], architecture, one["seed"])
                 found[key] = {"all": one["last"]} | groups
     if not found or len(methods) > 1:

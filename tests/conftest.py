@@ -21,7 +21,7 @@ from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.device import DeviceData, to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
-from csdm_jax.preprocessing import Normaliser
+from csdm_jax.data.preprocessing import Normaliser
 from tests.problem import tiny_dataset
 
 

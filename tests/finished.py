@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from csdm_jax import distilled, files, spectra
-from csdm_jax.distilled import DistilledSet
+from csdm_jax.reporting import spectra
+from csdm_jax.sets import distilled
+from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.storage import files
 
 
 def write_run(

@@ -6,15 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import config as configuration
-from csdm_jax import extractors, methods, networks, parameterisations
+from csdm_jax import networks, parameterisations
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
-from csdm_jax.methods import base
-from csdm_jax.preprocessing import Normaliser
-from csdm_jax.sharding import ONE_DEVICE, Devices
+from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation import methods
+from csdm_jax.distillation.methods import base
+from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
+from csdm_jax.training import extractors
 
 
 def tiny_dataset(classes: int = 3, per_class: int = 40) -> Dataset:

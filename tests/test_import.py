@@ -2,12 +2,14 @@
 
 import doctest
 import importlib
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 
 import csdm_jax
+from csdm_jax import _moved
 
 PROGRAM = """
 import sys
@@ -62,7 +64,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests(name):
-    failed, attempted = doctest.testmod(importlib.import_module(f"csdm_jax.{name}"))
+    failed, attempted = doctest.testmod(importlib.import_module(f"csdm_jax.metric.{name}"))
     assert failed == 0
     assert attempted >= 1
 
@@ -74,3 +76,40 @@ def test_every_public_name_has_an_example():
         if name != "Kernel" and ">>>" not in getattr(csdm_jax, name).__doc__
     ]
     assert without == []
+
+
+OLD_NAMES = """
+import sys
+import warnings
+
+warnings.simplefilter("error")
+import csdm_jax
+from csdm_jax.distillation.methods import matching
+from csdm_jax.metric import kernels
+
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as said:
+    from csdm_jax import kernels as old
+    from csdm_jax.methods import matching as old_matching
+    from csdm_jax.methods.matching import Matching
+assert old is kernels and old_matching is matching and Matching is matching.Matching
+assert [str(one.message).split(" since")[0] for one in said] == [
+    "csdm_jax.kernels is csdm_jax.metric.kernels",
+    "csdm_jax.methods is csdm_jax.distillation.methods",
+    "csdm_jax.methods.matching is csdm_jax.distillation.methods.matching",
+], [str(one.message) for one in said]
+assert all(one.category is DeprecationWarning for one in said)
+"""
+
+
+def test_modules_that_moved_keep_their_old_names_with_a_warning():
+    run = subprocess.run(
+        [sys.executable, "-c", OLD_NAMES], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("old, new", _moved.MOVED.items())
+def test_every_old_name_leads_to_a_module(old, new):
+    assert importlib.util.find_spec(f"csdm_jax.{new}")
+    assert importlib.util.find_spec(f"csdm_jax.{old}").loader

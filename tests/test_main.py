@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csdm_jax import config as configuration
-from csdm_jax import evaluate, stages
+from csdm_jax.evaluation import evaluate
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import stages
 
 ROOT = Path(__file__).parent.parent
 SMALL = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from csdm_jax import config as configuration
+from csdm_jax.experiment import config as configuration
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from csdm_jax.data import digits, folder, imagenet_subsets, npz, tfds_source
 from csdm_jax.data.dataset import Dataset
-from csdm_jax.registry import lookup
+from csdm_jax.runtime.registry import lookup
 
 Source = Callable[[Path | None, Path | None], Dataset]
 

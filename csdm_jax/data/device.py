@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax.data.host import HostData
-from csdm_jax.sharding import ONE_DEVICE, Devices
+from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["images"], meta_fields=["counts"])

@@ -18,7 +18,7 @@ import numpy as np
 from csdm_jax.data.cache import cached
 from csdm_jax.data.dataset import Dataset, pixel_statistics
 from csdm_jax.data.images import Encoded, decode_all, tracked
-from csdm_jax.npz import MAX_EXPANSION
+from csdm_jax.storage.npz import MAX_EXPANSION
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "test")

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from csdm_jax.progress import Progress
+from csdm_jax.runtime.progress import Progress
 
 CHUNK = 512  # encoded images held in memory at a time
 SLICE = 32  # images per task of the thread pool

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset
-from csdm_jax.registry import lookup
+from csdm_jax.runtime.registry import lookup
 
 LTDD_SEED = 42  # fixed in LTDD's public code
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset, check_dataset, pixel_statistics
-from csdm_jax.npz import read_npz
+from csdm_jax.storage.npz import read_npz
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 

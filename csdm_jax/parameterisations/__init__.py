@@ -13,7 +13,7 @@ import jax
 
 from csdm_jax.parameterisations.mosaic import Mosaic
 from csdm_jax.parameterisations.pixels import Pixels
-from csdm_jax.registry import lookup
+from csdm_jax.runtime.registry import lookup
 
 
 class Parameterisation(Protocol):

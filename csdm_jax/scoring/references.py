@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import evaluate, files
 from csdm_jax.data.host import HostData
-from csdm_jax.experiment import Experiment
-from csdm_jax.extractors import Pool
-from csdm_jax.methods.base import initial_rows
+from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation.methods.base import initial_rows
+from csdm_jax.evaluation import evaluate
+from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.networks import Network
-from csdm_jax.preprocessing import Normaliser
-from csdm_jax.seeds import root_key
+from csdm_jax.runtime.seeds import root_key
+from csdm_jax.storage import files
+from csdm_jax.training.extractors import Pool
 
 Params = Any
 

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax import import_set
 from csdm_jax.data.dataset import Dataset
-from csdm_jax.distilled import DistilledSet
-from csdm_jax.formats import FORMATS, facts
-from csdm_jax.formats.facts import Facts
-from csdm_jax.formats.guess import guess
-from csdm_jax.registry import lookup
+from csdm_jax.runtime.registry import lookup
+from csdm_jax.sets import importing
+from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.sets.formats import FORMATS, facts
+from csdm_jax.sets.formats.facts import Facts
+from csdm_jax.sets.formats.guess import guess
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -55,10 +55,10 @@ def read(path: Path, dataset: Dataset, said: Facts, format_name: str | None = No
       dataset: what it was distilled from.
       said: what is known beside the files. Mean and std of normalised images, when neither this
         nor a card says them, are the data set's.
-      format_name: one of `csdm_jax.formats.FORMATS`; guessed from the files when left out.
+      format_name: one of `csdm_jax.sets.formats.FORMATS`; guessed from the files when left out.
 
     Raises:
-      FileNotFoundError, ImportError: as `import_set.read_set`.
+      FileNotFoundError, ImportError: as `importing.read_set`.
       ValueError: likewise, and for a set of other data.
     """
     name = format_name or guess(path)
@@ -76,7 +76,7 @@ def read(path: Path, dataset: Dataset, said: Facts, format_name: str | None = No
     )
     if not (theirs.mean or said.mean):
         given = dataclasses.replace(given, mean=dataset.mean, std=dataset.std)
-    result, read_card = import_set.read_set(path, name, given.agree(said, f"{dataset.name}"))
+    result, read_card = importing.read_set(path, name, given.agree(said, f"{dataset.name}"))
     for note in read_card["notes"]:
         logging.info("%s: %s", path, note)
     return _scored(path, name, result, read_card)

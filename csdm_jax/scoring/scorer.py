@@ -11,12 +11,13 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from csdm_jax import evaluate, files, lock
-from csdm_jax.experiment import Experiment
-from csdm_jax.formats.facts import Facts
+from csdm_jax.evaluation import evaluate, statistics
+from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.scoring import robustness, table
 from csdm_jax.scoring.references import RealSet, References
 from csdm_jax.scoring.scored import Scored, read
+from csdm_jax.sets.formats.facts import Facts
+from csdm_jax.storage import files, lock
 
 
 def run(
@@ -31,8 +32,8 @@ def run(
     """Scores a set; writes `score.json` and `score.md`.
 
     Args:
-      config: see `csdm_jax.config`; of its fields `data`, `network`, `evaluate` and, for networks
-        trained on all real images, `extractors` are used.
+      config: see `csdm_jax.experiment.config`; of its fields `data`, `network`, `evaluate` and, for
+        networks trained on all real images, `extractors` are used.
       path: file, or folder of the set.
       workdir: where the score and finished networks are written.
       references: where networks trained on real images are kept; None to leave them out, and with
@@ -103,13 +104,13 @@ class Scorer:
     def accuracy(self, architecture: str) -> dict[str, Any]:
         """Accuracy in percent of networks trained on the set with its own labels."""
         results = self._results(architecture)
-        by_class = evaluate.mean_by_class([one.by_class for one in results])
+        by_class = statistics.mean_by_class([one.by_class for one in results])
         counts = self._experiment.longtail.counts
         return {
             "last": _summary([one.last for one in results]),
             "best": _summary([one.best for one in results]),
-            "by_class": evaluate.listed(by_class),
-            "groups": evaluate.group_accuracies(by_class, counts),
+            "by_class": statistics.listed(by_class),
+            "groups": statistics.group_accuracies(by_class, counts),
         }
 
     def robust(self, references: References) -> dict[str, dict[str, Any]]:
@@ -223,5 +224,5 @@ def _scores(percent: dict[str, list[float]]) -> dict[str, Any]:
 
 def _summary(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
     """Mean over networks, half of its 95 % interval (None for one network), and the values."""
-    mean, half = evaluate.interval(values)
+    mean, half = statistics.interval(values)
     return {"mean": mean, "half_width": half, "values": np.asarray(values, float).tolist()}

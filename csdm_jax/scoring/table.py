@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from csdm_jax.report import group_cells
-from csdm_jax.report import markdown as table
+from csdm_jax.reporting.table import group_cells
+from csdm_jax.reporting.table import markdown as table
 
 ACCURACY = ("network", "networks", "last epoch", "best (optimistic)", "many", "medium", "few")
 PARTS = {

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from csdm_jax import faults
+from csdm_jax.storage import faults
 from tests.faults import runs
 
 SEED = 0

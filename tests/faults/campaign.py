@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from csdm_jax import config as configuration
-from csdm_jax import faults, files
+from csdm_jax.experiment import config as configuration
+from csdm_jax.storage import faults, files
 from tests.faults import runs
 from tests.faults.bench import SEED, Bench, Row
 from tests.faults.corruptions import corruptions

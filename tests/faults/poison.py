@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from csdm_jax.methods import matching
+from csdm_jax.distillation.methods import matching
 
 SITES = ("loss", "gradient", "pixels", "real batch", "extractor weights")
 """Where a NaN may enter, and the term that the run's error must name."""

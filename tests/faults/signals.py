@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 
-from csdm_jax.interruption import EXIT_CODE
+from csdm_jax.runtime.interruption import EXIT_CODE
 from tests.faults import runs
 from tests.faults.bench import SEED, Bench, Row
 

@@ -15,7 +15,9 @@ from logging import Handler, LogRecord
 
 from absl import app, logging
 
-from csdm_jax import command_line, interruption, main
+from csdm_jax import main
+from csdm_jax.experiment import command_line
+from csdm_jax.runtime import interruption
 
 
 class SignalAtLine(Handler):

@@ -1,0 +1,1 @@
+"""Distillation: the loop, and the methods it runs."""

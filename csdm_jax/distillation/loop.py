@@ -1,0 +1,289 @@
+"""The distillation loop: runs any method, writes its metrics, survives stops and bad numbers.
+
+The state is checkpointed every few steps, at a signal and at the end; the same call goes on from
+the newest valid checkpoint. A step is a pure function of the state and its index, so on a CPU the
+images are the same bytes wherever the run was stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from csdm_jax.distillation.methods.base import Method, State
+from csdm_jax.runtime import cluster, health, memory
+from csdm_jax.runtime.interruption import Interrupted, requested
+from csdm_jax.runtime.progress import Progress
+from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
+from csdm_jax.runtime.stepping import Stepper
+from csdm_jax.storage import files
+from csdm_jax.storage.checkpoints import METRICS, Checkpoints
+
+MAX_ROLLBACKS = 3
+PATIENCE = 20.0  # seconds that a signal may have to wait
+TIMED = 3  # steps after which the run says how long it will take
+# Steps after a rollback draw other random numbers: they are counted from here. Far beyond the
+# steps of any run, and three times it is still an int32.
+REDRAW = 500_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Rhythm:
+    """How often the loop does what is not a step.
+
+    Args:
+      log_every: steps per chunk; the host waits for the device once a chunk.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: newest checkpoints that stay.
+      on_nonfinite: "stop" at a NaN or infinity, or "rollback": go back to the last checkpoint and
+        draw other random numbers from there, `MAX_ROLLBACKS` times.
+    """
+
+    log_every: int
+    checkpoint_every: int
+    keep_checkpoints: int = 2
+    on_nonfinite: str = "stop"
+
+
+@dataclasses.dataclass
+class _Position:
+    """Where a run is: all that changes, beside the lines of the metrics file."""
+
+    state: State
+    step: int = 0
+    rollbacks: int = 0
+    seconds: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state."""
+        return {"rollbacks": self.rollbacks, "seconds": round(self.seconds, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run's end.
+
+    Attributes:
+      state: after the last step.
+      rollbacks: how often it went back because of bad numbers.
+      seconds: spent in steps, over all processes that worked on it.
+    """
+
+    state: State
+    rollbacks: int
+    seconds: float
+
+
+class Loop:
+    """The compiled loop of one method, for any number of distillation seeds.
+
+    Args:
+      method: what to run.
+      devices: where its steps run.
+    """
+
+    def __init__(self, method: Method, devices: Devices = ONE_DEVICE):
+        self.method = method
+        self.devices = devices
+        self._stepper = Stepper(method.step)
+
+    def run(
+        self, key: jax.Array, rhythm: Rhythm, *, folder: Path, identity: dict[str, Any], label: str
+    ) -> Finished:
+        """Runs the steps that are still to do.
+
+        Args:
+          key: decides initialisation and every step.
+          rhythm: how often to log and to save.
+          folder: gets `metrics.jsonl` (one row a step, numbers and per-class lists) and
+            `checkpoints/`.
+          identity: what the result depends on; a checkpoint of another identity is refused.
+          label: name in the progress line.
+
+        Raises:
+          FloatingPointError: when a number is no longer finite; names the step and the term.
+          Interrupted: when a signal asked for the end; all steps done are saved.
+          OSError: when a checkpoint cannot be written; older ones are untouched.
+        """
+        run = _Run(self, key, rhythm, folder, identity, label)
+        run.restore()
+        run.go()
+        at = run.position
+        logging.info("%s: %d steps done", label, self.method.steps)
+        return Finished(at.state, at.rollbacks, at.seconds)
+
+
+class _Run:
+    """One call of `Loop.run`."""
+
+    def __init__(self, loop, key, rhythm, folder, identity, label):
+        self.method, self.stepper, self.devices = loop.method, loop._stepper, loop.devices
+        self.key, self.rhythm, self.label = key, rhythm, label
+        self.metrics_file = folder / METRICS
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", identity=identity, keep=rhythm.keep_checkpoints
+        )
+        self.position = _Position(self.method.init(key))
+        self.feed = self.method.feed(self.position.state)
+        self.announced, self.last_seconds, self.most = False, 0.0, 0
+        self._like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
+        )
+
+    def restore(self) -> None:
+        """Takes up the newest valid checkpoint, or the beginning."""
+        self.position = _Position(self.method.init(self.key))
+        cluster.wait(f"the start of {self.label}")
+        if cluster.is_first():
+            self._restore_first()
+        at = self.position
+        numbers = np.array([at.step, at.rollbacks])
+        (at.step, at.rollbacks), at.state = (
+            cluster.broadcast(numbers).tolist(),
+            self.devices.copy(cluster.broadcast(at.state)),
+        )
+
+    def _restore_first(self) -> None:
+        found = self.checkpoints.latest(self._like)
+        if found is None:
+            files.write_bytes(self.metrics_file, b"")
+            return
+        if found.step > self.method.steps:
+            raise ValueError(
+                f"{self.label} has done {found.step} steps already, config.distill.steps is "
+                f"{self.method.steps}: ask for at least as many, or take another workdir"
+            )
+        self.position = _Position(
+            found.state, found.step, found.facts["rollbacks"], found.facts["seconds"]
+        )
+        # Rows of steps after the checkpoint will be written again.
+        files.write_bytes(self.metrics_file, found.metrics)
+        logging.info("%s: goes on from step %d", self.label, found.step)
+
+    def go(self) -> None:
+        """Runs chunk after chunk to the end."""
+        at = self.position
+        if at.step == self.method.steps:
+            return
+        needed = self.stepper.memory(*self._next(), feed=self.feed)
+        progress = Progress(self.label, self.method.steps, done=at.step)
+        try:
+            while self.position.step < self.method.steps:
+                metrics = self._chunk()
+                fault = health.first_fault(metrics.pop("finite"))
+                if fault:
+                    self._fail(*fault)
+                    continue
+                done = len(metrics["loss"])
+                if not self.announced:
+                    self._announce(needed, done)
+                self._append(_rows(metrics, self.position.step))
+                self.position.step += done
+                progress.reach(self.position.step, loss=float(np.mean(metrics["loss"])))
+                self._save_when_due()
+        finally:
+            progress.close()
+        used, expected = memory.peak() / 1e9, needed / 1e9
+        logging.info("%s: peak memory %.2f GB, %.2f expected", self.label, used, expected)
+
+    def _announce(self, needed: int, done: int) -> None:
+        """Says, after the first few steps, how long the run will take and what memory it needs."""
+        self.announced = True
+        left, per_step = self.method.steps - self.position.step - done, self.last_seconds / done
+        if self.stepper.strategy == "scan" or jax.process_count() > 1:
+            # A signal is looked at between two dispatches; powers of two compile rarely.
+            most = 2 ** max(0, int(np.log2(PATIENCE / max(per_step, 1e-6))))
+            self.most = int(cluster.broadcast(np.array(min(most, 2**30))))
+        logging.info(
+            "%s: %.3g s a step, about %s for the %d steps left; peak memory about %.2f GB",
+            self.label,
+            per_step,
+            datetime.timedelta(seconds=round(per_step * left)),
+            left,
+            needed / 1e9,
+        )
+
+    def _next(self) -> tuple[Any, Any, int, int]:
+        """Arguments of the steps to the next line of the log or checkpoint: what comes first."""
+        at, rhythm = self.position, self.rhythm
+        ends = [(at.step // n + 1) * n for n in (rhythm.log_every, rhythm.checkpoint_every)]
+        if not self.announced and self.stepper.strategy == "loop":
+            ends.append(at.step + TIMED)
+        if self.most:
+            ends.append(at.step + self.most)
+        count = min(*ends, self.method.steps) - at.step
+        return at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
+
+    def _chunk(self) -> dict[str, Any]:
+        """Those steps."""
+        at, start = self.position, time.monotonic()
+        at.state, metrics = self.stepper(*self._next(), feed=self.feed)
+        self.last_seconds = time.monotonic() - start
+        at.seconds += self.last_seconds
+        return metrics
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        if not cluster.is_first():
+            return
+        with self.metrics_file.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+    def _save_when_due(self) -> None:
+        at, last = self.position, self.position.step == self.method.steps
+        asked = cluster.anyone(requested())
+        due = at.step % self.rhythm.checkpoint_every == 0 or last or asked
+        if due and cluster.is_first():
+            self.checkpoints.save(
+                at.step, at.state, facts=at.facts(), metrics=self.metrics_file.read_bytes()
+            )
+        if due:
+            cluster.wait("a checkpoint")
+        if asked:
+            raise Interrupted(
+                f"{self.label}: stopped by a signal after step {at.step}, which is saved; the same "
+                "command goes on from there"
+            )
+
+    def _fail(self, offset: int, term: str) -> None:
+        """Stops, or rolls back, at a number that is not finite."""
+        where = f"{self.label}: {term} not finite at step {self.position.step + offset}"
+        rollbacks = self.position.rollbacks + 1
+        if self.rhythm.on_nonfinite != "rollback" or rollbacks > MAX_ROLLBACKS:
+            raise FloatingPointError(
+                f"{where}; the last checkpoint is kept. Set distill.on_nonfinite=rollback and go "
+                "on, or take another workdir with a lower distill.learning_rate or "
+                "distill.loss_scale (and this one's extractors as extractors.pool_dir); check the "
+                "data for constant images"
+            )
+        self.restore()
+        self.position.rollbacks = rollbacks
+        logging.warning(
+            "%s; back to step %d with other random numbers (rollback %d of %d)",
+            where,
+            self.position.step,
+            rollbacks,
+            MAX_ROLLBACKS,
+        )
+
+
+def _rows(metrics: dict[str, Any], first: int) -> list[dict[str, Any]]:
+    """One JSON row a step; six digits are more than single precision promises."""
+    return [
+        {"step": first + i}
+        | {name: _rounded(values[i]) for name, values in sorted(metrics.items())}
+        for i in range(len(metrics["loss"]))
+    ]
+
+
+def _rounded(value: np.ndarray) -> float | list[float]:
+    if np.ndim(value):
+        return [float(f"{v:.6g}") for v in value]
+    return float(f"{value:.6g}")

@@ -1,0 +1,1 @@
+"""Evaluation: fresh networks trained on a distilled set, and the statistics of their accuracies."""

@@ -1,0 +1,1 @@
+"""Experiments: configurations and their rules, stages, sweeps, reproduction, the command line."""

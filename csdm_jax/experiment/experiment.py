@@ -1,0 +1,385 @@
+"""One experiment: what its stages share, built from a configuration and checked before they run.
+
+The first seed of `config.method` writes to the working directory itself; other seeds and the
+baselines write to `runs/<method>-seed<k>` in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from csdm_jax import data, networks, parameterisations
+from csdm_jax.augment import Augmentation
+from csdm_jax.data.device import DeviceData, check_classes_per_step, fits, to_device
+from csdm_jax.data.host import HostData
+from csdm_jax.data.longtail import build_longtail, check_ipc, tuning_split
+from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation import methods
+from csdm_jax.distillation.loop import Loop
+from csdm_jax.evaluation import evaluate
+from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime import cluster, interruption
+from csdm_jax.runtime.sharding import Devices
+from csdm_jax.training import extractors
+from csdm_jax.training.trainer import Recipe, Trainer
+
+TUNING_PER_CLASS = 500
+
+
+class Experiment:
+    """What the stages share, built from a valid configuration.
+
+    Args:
+      config: a ConfigDict with the fields of `csdm_jax.experiment.config.SCHEMA`.
+      workdir: where everything is written.
+
+    Raises:
+      ConfigError: for a field that breaks its rule.
+      ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
+    """
+
+    def __init__(self, config: Any, workdir: Path):
+        configuration.validate(config)
+        self.config = config
+        self.workdir = Path(workdir)
+        self.form = parameterisations.create(config.distill.parameterisation, config.distill.factor)
+        self.dataset = data.load(
+            config.data.name,
+            data_dir=config.data.data_dir or None,
+            cache_dir=config.data.cache_dir or None,
+        )
+        self.longtail = build_longtail(
+            self.dataset.train_labels,
+            self.dataset.num_classes,
+            imbalance_factor=config.data.imbalance_factor,
+            rule=config.data.rule,
+            seed=config.data.seed,
+        )
+        self.form.check(self.dataset.image_shape)
+        self._check_ipc()
+        self.network = self.create_network(config.network.name)
+        self.normaliser = Normaliser(self.dataset.mean, self.dataset.std)
+        self._check_late_settings()
+
+    def _check_ipc(self) -> None:
+        """Refuses an IPC for which the smallest class has too few real images to start from."""
+        settings = self.config.distill
+        if not settings.reuse_images:
+            check_ipc(
+                self.longtail.counts,
+                settings.ipc * self.form.tiles,
+                remedy="choose a smaller distill.ipc, distill.factor or data.imbalance_factor, or "
+                "--config.distill.reuse_images=True to use real images more than once",
+            )
+
+    def _check_late_settings(self) -> None:
+        """Builds now what is needed only hours later, so that a mistake shows at once."""
+        config = self.config
+        check_classes_per_step(config.distill.classes_per_step, self.dataset.num_classes)
+        for architecture in config.evaluate.networks:
+            self.create_network(architecture)
+        for section in (config.extractors, config.evaluate, config.distill):
+            Augmentation.parse(section.augmentation, mode=section.augmentation_mode)
+        methods.csdm.check_frequencies(config.sdd)
+        methods.mmd.check_kernel(config)
+
+    def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
+        """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
+        settings = self.config.network
+        depth = {"depth": settings.depth} if name == "convnet" else {}
+        return networks.create(
+            name,
+            num_classes=self.dataset.num_classes,
+            image_shape=self.dataset.image_shape,
+            dtype=jnp.dtype(dtype),
+            width=settings.width,
+            **depth,
+        )
+
+    @functools.cached_property
+    def host(self) -> HostData:
+        """The long-tailed training set on the host."""
+        return HostData.create(self.dataset, self.longtail)
+
+    @functools.cached_property
+    def devices(self) -> Devices:
+        """Where the steps of a distillation run."""
+        return Devices.all()
+
+    @functools.cached_property
+    def stays_on_host(self) -> bool:
+        """Whether training images are read batch by batch: asked for, or they are too large."""
+        placement = self.config.data.placement
+        too_large = placement == "auto" and not fits(self.host, self.devices)
+        return cluster.told(placement == "host" or too_large)
+
+    @functools.cached_property
+    def training_data(self) -> DeviceData | HostData:
+        """The training set where the steps of a distillation read it."""
+        stays = self.stays_on_host
+        where = "host, read batch by batch" if stays else f"{self.devices.count} device(s)"
+        logging.info("%.0f MB of training images on the %s", self.host.nbytes / 1e6, where)
+        return self.host if stays else to_device(self.host, self.devices)
+
+    @functools.cached_property
+    def data_identity(self) -> dict[str, Any]:
+        """Name, rule, seed and hashes of the long-tailed set: its indices and its pixels."""
+        return {
+            "name": self.dataset.name,
+            **self.longtail.describe(),
+            "images_sha256": self.host.sha256(),
+        }
+
+    @functools.cached_property
+    def test_identity(self) -> str:
+        """SHA-256 of what evaluation looks at: images and labels."""
+        test = self.test_set
+        digest = hashlib.sha256(np.asarray(test.labels).tobytes())
+        for batch in test.images:
+            digest.update(np.asarray(batch).tobytes())
+        return digest.hexdigest()
+
+    def identity(self, method: str, seed: int) -> dict[str, Any]:
+        """What a run's images depend on: a flat dict, the same for the same images."""
+        skipped = (*configuration.MAY_CHANGE, "method")
+        settings = {
+            name: value
+            for name, value in configuration.flatten(self.config).items()
+            if name not in skipped and not name.startswith("evaluate.")
+        }
+        return {"method": method, "seed": seed, "data": self.data_identity} | settings
+
+    @functools.cached_property
+    def test_set(self) -> evaluate.TestSet:
+        """The whole test set on the device, or what stands in for it while tuning."""
+        dataset = self.dataset
+        if self.config.evaluate.on == "tuning":
+            dataset = tuning_split(dataset, self.longtail, TUNING_PER_CLASS)
+        return evaluate.TestSet.create(
+            dataset.test_images, dataset.test_labels, dataset.num_classes
+        )
+
+    @functools.cached_property
+    def pool(self) -> extractors.Pool:
+        """The extractors: loaded, or trained where they are missing, by the first process."""
+        on_host = self.stays_on_host  # every process has to ask
+        pool = self._own_pool(on_host)
+        cluster.wait("the extractors")
+        return cluster.broadcast(pool)
+
+    def _own_pool(self, on_host: bool) -> extractors.Pool:
+        settings = self.config.extractors
+        if not cluster.is_first():
+            return extractors.like(self.network, settings.count)
+        return self.train_pool(
+            self.network,
+            self.host,
+            self.data_identity,
+            folder=self._pool_folder,
+            count=settings.count,
+            on_host=on_host,
+        )
+
+    @property
+    def _pool_folder(self) -> Path:
+        return Path(self.config.extractors.pool_dir or self.workdir / "extractors")
+
+    def train_pool(
+        self,
+        network: networks.Network,
+        host: HostData,
+        identity: dict[str, Any],
+        *,
+        folder: Path,
+        count: int,
+        on_host: bool = False,
+    ) -> extractors.Pool:
+        """Networks trained on real images by the recipe of `config.extractors`.
+
+        Args:
+          network: architecture.
+          host: the images.
+          identity: what tells these images from others.
+          folder: where pools live; networks that are there are loaded, the others trained.
+          count: how many networks.
+          on_host: whether images stay on the host even where they would fit on the device.
+        """
+        settings = self.config.extractors
+        return extractors.ensure_pool(
+            folder,
+            self.pool_description(network, identity),
+            network=network,
+            trainer=self._create_trainer(network, settings),
+            data=to_device(host) if not on_host and fits(host) else host,
+            count=count,
+            seed=settings.seed,
+        )
+
+    def pool_description(
+        self, network: networks.Network, identity: dict[str, Any]
+    ) -> dict[str, Any]:
+        """All that the weights of a pool on the images of that identity depend on."""
+        described = self.config.extractors.to_dict() | {
+            "network": self.config.network.to_dict() | {"name": network.name},
+            "data": identity,
+            "mean": self.dataset.mean,
+            "std": self.dataset.std,
+        }
+        for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
+            del described[field]
+        return described
+
+    def trained_extractor(self) -> Any | None:
+        """Weights of the first extractor, when it has been trained; nothing is trained here."""
+        described = self.pool_description(self.network, self.data_identity)
+        return extractors.trained(self._pool_folder, described, self.network)
+
+    def pool_accuracies(
+        self, network: networks.Network, pool: extractors.Pool
+    ) -> list[tuple[float, np.ndarray]]:
+        """Accuracy of each trained network of a pool, as `evaluate.accuracy_by_class`."""
+        accuracies = []
+        for k in range(pool.size):
+            interruption.check("between two extractors")
+            params = jax.tree.map(lambda leaf, k=k: leaf[k], pool.trained)
+            accuracies.append(
+                evaluate.accuracy_by_class(network, params, self.test_set, self.normaliser)
+            )
+        return accuracies
+
+    @functools.cache  # noqa: B019 (an experiment lives as long as the program)
+    def trainer(self, architecture: str, augmented: bool = True) -> Trainer:
+        """Trains evaluation networks; one for all runs, so that its step is compiled once."""
+        return self._create_trainer(self.create_network(architecture), self._evaluation(augmented))
+
+    def _evaluation(self, augmented: bool) -> Any:
+        """The section `evaluate` of the configuration, or the same without augmentation."""
+        settings = self.config.evaluate.copy_and_resolve_references()
+        if not augmented:
+            settings.update({"augmentation": "none", "cutmix": 0.0})
+        return settings
+
+    def evaluation_settings(self, augmented: bool = True) -> dict[str, Any]:
+        """What one evaluation depends on beside the set and the network's seed."""
+        settings = {
+            name: value
+            for name, value in self._evaluation(augmented).to_dict().items()
+            if name not in ("networks", "count", "seed")
+        }
+        return settings | {
+            "format": evaluate.FORMAT,
+            "network": self.config.network.to_dict(),
+            "mean": self.dataset.mean,
+            "std": self.dataset.std,
+            "data": self.data_identity,
+            "tested_on": self.test_identity,
+        }
+
+    @property
+    def evaluation_seeds(self) -> range:
+        """Seeds of the evaluation networks."""
+        settings = self.config.evaluate
+        return range(settings.seed, settings.seed + settings.count)
+
+    def evaluate(
+        self,
+        architecture: str,
+        images: jax.Array,
+        targets: jax.Array,
+        *,
+        kept: evaluate.Kept,
+        label: str,
+        seeds: range | None = None,
+        replicate: int = 0,
+        augmented: bool = True,
+    ) -> list[evaluate.Result]:
+        """Trains fresh networks on a set by the recipe of `config.evaluate` and tests them.
+
+        Args:
+          architecture: a name of `csdm_jax.networks`.
+          images: `[n, H, W, ch]`, as `evaluate.evaluate` takes them.
+          targets: `[n, K]` class probabilities.
+          kept: where finished networks are kept.
+          label: name in the progress line.
+          seeds: of the networks; those of the configuration when left out.
+          replicate: the seed of the distillation, see `evaluate.evaluate`.
+          augmented: whether with the augmentation and CutMix of the configuration, or without.
+        """
+        return evaluate.evaluate(
+            images,
+            targets,
+            self.test_set,
+            trainer=self.trainer(architecture, augmented),
+            seeds=self.evaluation_seeds if seeds is None else seeds,
+            replicate=replicate,
+            check_every=self.config.evaluate.check_every,
+            label=label,
+            kept=kept,
+        )
+
+    def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
+        return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
+
+    @functools.cache  # noqa: B019
+    def loop(self, method: str) -> Loop:
+        """The loop of a method; one for all seeds, so that its step is compiled once."""
+        context = methods.base.Context(
+            data=self.training_data,
+            host=self.host,
+            network=self.create_network(self.config.network.name, self.config.distill.dtype),
+            pool=None if method == "random" else self.pool,
+            normaliser=self.normaliser,
+            parameterisation=self.form,
+            devices=self.devices,
+        )
+        return Loop(methods.create(method, self.config, context), self.devices)
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """All (method, distillation seed) pairs, the baselines first."""
+        return runs_of(self.config)
+
+    def folder(self, method: str, seed: int) -> Path:
+        """Where a run writes."""
+        return run_folder(self.config, self.workdir, method, seed)
+
+
+def runs_of(config: Any) -> list[tuple[str, int]]:
+    """All (method, distillation seed) pairs of a configuration, the baselines first."""
+    return [
+        (method, seed)
+        for method in (*config.baselines, config.method)
+        for seed in config.distill.seeds
+    ]
+
+
+def run_folder(config: Any, workdir: Path, method: str, seed: int) -> Path:
+    """Where the run of a method and a seed writes."""
+    if (method, seed) == (config.method, config.distill.seeds[0]):
+        return workdir
+    return workdir / "runs" / f"{method}-seed{seed}"
+
+
+def recipe(settings: Any) -> Recipe:
+    """The training recipe in a section of the configuration."""
+    return Recipe(
+        epochs=settings.epochs,
+        batch=settings.batch,
+        optimiser=settings.optimiser,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        decay_at=settings.decay_at,
+        decay=settings.decay,
+        augmentation=Augmentation.parse(settings.augmentation, mode=settings.augmentation_mode),
+        cutmix=settings.cutmix,
+        logit_adjustment=settings.get("logit_adjustment", 0.0),
+    )

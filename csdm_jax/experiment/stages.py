@@ -1,0 +1,335 @@
+"""The stages of an experiment: extractors, distillation, evaluation, report.
+
+Every stage reads what the stage before left in the working directory, so each can be run alone;
+and each leaves alone what is finished, so that the same command goes on after a stop. Timings go to
+`timings.json`, apart from the results, which are the same bytes in every run.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from csdm_jax.distillation import methods
+from csdm_jax.distillation.loop import METRICS, Finished, Rhythm
+from csdm_jax.evaluation import evaluate, statistics
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.reporting import page, spectra, table
+from csdm_jax.runtime import cluster, interruption, memory
+from csdm_jax.runtime.seeds import root_key
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files, lock
+
+STAGES = ("extractors", "distill", "evaluate", "report")
+CONFIG = "config.json"
+PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
+
+
+def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
+    """Runs an experiment, or one stage of it, from where an earlier call left it.
+
+    Args:
+      config: see `csdm_jax.experiment.config`.
+      workdir: made when missing.
+      stage: "all" or one of `STAGES`.
+
+    Returns:
+      The experiment and the rows of its result table (empty before evaluation).
+
+    Raises:
+      ConfigError: for a configuration that breaks a rule, or another one than the directory's.
+      LockedError: when another process works in the directory.
+      Interrupted: when a signal asked for the end.
+      FloatingPointError: when a number is no longer finite.
+      ValueError, OSError: for data that cannot be used, and files that cannot be written.
+    """
+    experiment = Experiment(config, workdir)
+    logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
+    if not cluster.is_first():
+        _follow(experiment, stage)
+        return experiment, []
+    with lock.held(experiment.workdir):
+        _claim(experiment)
+        rows = _run_stages(experiment, stage)
+    cluster.wait("the end")
+    return experiment, rows
+
+
+def _follow(experiment: Experiment, stage: str) -> None:
+    """The part of a process that is not the first: the pool it is told, and every step."""
+    if stage in ("all", "extractors"):
+        _ = experiment.pool
+    for method, seed in experiment.runs:
+        if stage in ("all", "distill") and not cluster.told(False):
+            distill(experiment, method, seed, identity={})
+    cluster.wait("the end")
+
+
+def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
+    interruption.check("before the first stage")
+    if stage in ("all", "extractors"):
+        extractor_stage(experiment)
+    for method, seed in experiment.runs:
+        interruption.check("between two runs")
+        if stage in ("all", "distill"):
+            distill_stage(experiment, method, seed)
+        if stage in ("all", "evaluate"):
+            evaluate_stage(experiment, method, seed)
+    if stage in ("all", "report"):
+        interruption.check("before the report")
+        return report_stage(experiment)
+    return []
+
+
+def _claim(experiment: Experiment) -> None:
+    """Refuses a directory that another configuration has begun; leaves this one there."""
+    path = experiment.workdir / CONFIG
+    try:
+        check_claim(experiment.config, experiment.workdir)
+    except files.DamagedError as error:
+        files.set_aside(path, error)
+    files.write_sealed_json(path, experiment.config.to_dict())
+
+
+def check_claim(config: Any, workdir: Path) -> None:
+    """Refuses a directory that another configuration has begun.
+
+    Raises:
+      ConfigError: when one has; says which fields differ.
+      DamagedError: when the directory's configuration cannot be read.
+    """
+    try:
+        before = files.read_sealed_json(workdir / CONFIG)
+    except FileNotFoundError:
+        return
+    changed = configuration.differences(
+        configuration.flatten(before), configuration.flatten(config)
+    )
+    if changed:
+        raise configuration.ConfigError(
+            f"{workdir} was begun with another configuration ({'; '.join(changed)}): "
+            "take another --workdir, or give the configuration in its config.json"
+        )
+
+
+def extractor_stage(experiment: Experiment) -> None:
+    """Trains the pool and says how good it is (shown only: nothing is selected by it)."""
+    start = time.monotonic()
+    pool = experiment.pool
+    accuracies = experiment.pool_accuracies(experiment.network, pool)
+    summary = {
+        "count": pool.size,
+        "evaluated_on": experiment.config.evaluate.on,
+        "accuracy": [round(float(overall), 2) for overall, _ in accuracies],
+        "accuracy_by_class": statistics.listed(np.mean([row for _, row in accuracies], axis=0)),
+    }
+    files.write_json(experiment.workdir / "extractors.json", summary)
+    _add_timing(experiment.workdir, extractors=time.monotonic() - start)
+    logging.info("extractors: accuracy %s (shown only)", summary["accuracy"])
+
+
+def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
+    """Distils with one method and seed, and saves the set with its card."""
+    settings, folder = experiment.config.distill, experiment.folder(name, seed)
+    if cluster.told(_is_distilled(experiment, name, seed)):
+        logging.info("%s seed %d: distilled before", name, seed)
+        return
+    finished = distill(experiment, name, seed, identity=experiment.identity(name, seed))
+    result = distilled.DistilledSet(
+        images=np.asarray(experiment.loop(name).method.stored(finished.state)),
+        labels=methods.base.stored_labels(experiment.dataset.num_classes, settings.ipc),
+        parameterisation=settings.parameterisation,
+        factor=settings.factor,
+        num_classes=experiment.dataset.num_classes,
+    )
+    distilled.save(folder, result, _card(experiment, name, seed, finished))
+    _add_timing(folder, distillation=finished.seconds, since_the_start=True)
+
+
+def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str, Any]) -> Finished:
+    """All steps of one method and seed; every process takes part."""
+    settings = experiment.config.distill
+    return experiment.loop(name).run(
+        root_key("distillation", seed),
+        Rhythm(
+            log_every=settings.log_every,
+            checkpoint_every=settings.checkpoint_every,
+            keep_checkpoints=settings.keep_checkpoints,
+            on_nonfinite=settings.on_nonfinite,
+        ),
+        folder=experiment.folder(name, seed),
+        identity=identity,
+        label=f"{name} seed {seed}",
+    )
+
+
+def _is_distilled(experiment: Experiment, name: str, seed: int) -> bool:
+    """Whether the folder holds this run's finished set; what is damaged there is set aside."""
+    folder = experiment.folder(name, seed)
+    try:
+        _, card = distilled.load(folder)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        for path in (folder / distilled.ARRAYS, folder / distilled.CARD):
+            if path.exists():
+                files.set_aside(path, error)
+        return False
+    _check_same_run(experiment, name, seed, folder, card)
+    metrics = folder / METRICS
+    return (
+        card["config"]["distill"]["steps"] == experiment.config.distill.steps
+        and metrics.exists()
+        and files.sha256(metrics) == card.get("metrics_sha256")
+    )
+
+
+def _card(experiment: Experiment, method: str, seed: int, finished: Finished) -> dict[str, Any]:
+    """The facts that a user of the distilled set needs."""
+    dataset = experiment.dataset
+    return {
+        "method": method,
+        "seed": seed,
+        "ipc": experiment.config.distill.ipc,
+        "value_range": [0.0, 1.0],
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "preprocessing": "(decoded image - mean) / std; test images: uint8 / 255, then the same",
+        "layout": "NHWC, class-major",
+        "class_names": list(dataset.class_names),
+        "rollbacks": finished.rollbacks,
+        "metrics_sha256": files.sha256(experiment.folder(method, seed) / METRICS),
+        "data": experiment.data_identity,
+        "config": experiment.config.to_dict(),
+        "versions": {name: metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _check_same_run(
+    experiment: Experiment, name: str, seed: int, folder: Path, card: dict[str, Any]
+) -> None:
+    """Refuses a set that another configuration left in the folder."""
+    expected = {
+        "method": name,
+        "seed": seed,
+        "ipc": experiment.config.distill.ipc,
+        "data": experiment.data_identity,
+    }
+    for field, value in expected.items():
+        if card.get(field) != value:
+            raise ValueError(
+                f"the distilled set in {folder} has {field} {card.get(field)}, this configuration "
+                f"{value}: give the configuration or the workdir that belong together"
+            )
+    if changed := changed_fields(card, experiment.config):
+        raise ValueError(
+            f"the distilled set in {folder} was made with another configuration "
+            f"({'; '.join(changed)}): give the configuration or the workdir that belong together"
+        )
+
+
+def changed_fields(card: dict[str, Any], config: Any) -> list[str]:
+    """The fields by which a card's configuration is another one, whatever its method and seed."""
+    changed = configuration.differences(
+        configuration.flatten(card["config"]), configuration.flatten(config)
+    )
+    return [text for text in changed if not text.startswith(("method:", "distill.seeds:"))]
+
+
+def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
+    """Trains fresh networks on a saved set and adds their accuracies to its card."""
+    start = time.monotonic()
+    folder = experiment.folder(name, seed)
+    result, card = distilled.load(folder)
+    _check_same_run(experiment, name, seed, folder, card)
+    if card["config"]["distill"]["steps"] != experiment.config.distill.steps:
+        raise ValueError(
+            f"the distilled set in {folder} has {card['config']['distill']['steps']} steps, "
+            f"config.distill.steps is {experiment.config.distill.steps}: run the stage 'distill' "
+            "there first"
+        )
+    images, targets = result.training_data()
+    accuracies = {}
+    for architecture in experiment.config.evaluate.networks:
+        identity = {
+            "distilled": card[distilled.DIGEST],
+            "replicate": seed,
+            "settings": experiment.evaluation_settings(),
+        }
+        evaluations = experiment.evaluate(
+            architecture,
+            images,
+            targets,
+            kept=evaluate.Kept(folder / "evaluations" / architecture, identity),
+            label=f"evaluate {name} seed {seed} {architecture}",
+            replicate=seed,
+        )
+        accuracies[architecture] = [vars(one) for one in evaluations]
+    distilled.save(folder, result, card | {"accuracies": accuracies})
+    _add_timing(folder, evaluation=time.monotonic() - start)
+
+
+def report_stage(experiment: Experiment) -> list[dict]:
+    """Draws what is finished; returns the rows of the table."""
+    host, names = experiment.host, experiment.dataset.class_names
+    folders = [experiment.folder(*one) for one in experiment.runs]
+    if (experiment.workdir / distilled.CARD).exists():
+        _keep_spectrum(experiment, names)
+        interruption.check("before the figures of the report")
+    first = np.concatenate([[0], np.cumsum(host.counts)])
+    real = {
+        label: host.take(first[label] + np.arange(min(page.SHOWN_IMAGES, host.counts[label])))
+        for label in page.shown_classes(host.counts)
+    }
+    return table.write(experiment.workdir, folders, real)
+
+
+def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
+    """Measures the characteristic functions of the set in the working directory, once."""
+    result, card = distilled.load(experiment.workdir)
+    if spectra.read(experiment.workdir, card) is not None:
+        return
+    params, sdd = experiment.trained_extractor(), experiment.config.sdd
+    if params is None:  # no method needed one
+        return
+    logging.info("report: characteristic functions of a head and a tail class")
+    measured = spectra.measure(
+        result,
+        experiment.host,
+        names,
+        network=experiment.network,
+        params=params,
+        normaliser=experiment.normaliser,
+        kernel=methods.csdm.KERNELS[sdd.kernel](sdd),
+    )
+    spectra.write(experiment.workdir, card, measured)
+
+
+def _add_timing(folder: Path, *, since_the_start: bool = False, **seconds: float) -> None:
+    """Adds seconds to the folder's timings, which are over all calls that worked there.
+
+    Beside them the peak memory of the program up to now, the largest of all calls.
+    `since_the_start`: the seconds themselves are over all calls.
+    """
+    path = folder / "timings.json"
+    try:
+        timings = files.read_sealed_json(path)
+    except (FileNotFoundError, files.DamagedError):
+        timings = {}
+    for stage, spent in seconds.items():
+        before = 0.0 if since_the_start else timings.get(stage, 0.0)
+        timings[stage] = round(before + spent, 1)
+        peaks = timings.setdefault("peak_memory_bytes", {})
+        peaks[stage] = max(peaks.get(stage, 0), memory.peak())
+    files.write_sealed_json(path, timings)

@@ -1,0 +1,31 @@
+"""Distances between distributions and what they are made of: pure functions that need JAX alone."""
+
+from csdm_jax.metric.characteristic import characteristic_function
+from csdm_jax.metric.distances import cfd_loss, sdd, sdd_loss, sdd_parts
+from csdm_jax.metric.dot_kernels import Cosine, Linear, Polynomial, Sigmoid
+from csdm_jax.metric.frequencies import sample_frequencies
+from csdm_jax.metric.kernels import RBF, IsotropicLaplace, Kernel, Laplace, Matern
+from csdm_jax.metric.mmd import mmd2
+from csdm_jax.metric.numerics import unit_features
+from csdm_jax.metric.schedules import class_alphas
+
+__all__ = [
+    "RBF",
+    "Cosine",
+    "IsotropicLaplace",
+    "Kernel",
+    "Laplace",
+    "Linear",
+    "Matern",
+    "Polynomial",
+    "Sigmoid",
+    "cfd_loss",
+    "characteristic_function",
+    "class_alphas",
+    "mmd2",
+    "sample_frequencies",
+    "sdd",
+    "sdd_loss",
+    "sdd_parts",
+    "unit_features",
+]

@@ -1,0 +1,234 @@
+"""Shift-invariant kernels (CSDM, Table 1) and their spectral measures.
+
+A kernel is a frozen dataclass: hashable, hence a static argument of `jax.jit`. A new
+shift-invariant kernel is one class that says its Gram matrix and how uniform numbers
+become draws from its spectral measure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammainc, gammaln, ndtri
+
+from csdm_jax.metric.numerics import compute_dtype, modulus
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise a ValueError unless the value is positive and finite."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}: pass e.g. {name}=1.0")
+
+
+def wide_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both samples in the dtype of the Gram matrix, or a ValueError if they do not fit."""
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"a kernel compares samples of shapes [n, d] and [m, d], got {x.shape} and "
+            f"{y.shape}: take both from one network, one row per image"
+        )
+    dtype = compute_dtype(x, y)
+    return x.astype(dtype), y.astype(dtype)
+
+
+# Differences, not ||x||^2 + ||y||^2 - 2 x.y: that form loses half the digits of a small
+# distance. Under jit, XLA fuses the [n, m, d] differences into the sum over d.
+@jax.jit
+def _l1_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.abs(x[:, None, :] - y[None, :, :]), axis=-1)
+
+
+@jax.jit
+def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), axis=-1)
+
+
+class Kernel:
+    """A positive function of two feature vectors; `universal` and `shift_invariant` as Table 1.
+
+    Called with samples x [n, d] and y [m, d] of any float dtype, it returns the Gram matrix
+    [n, m] in float32 or wider. Its gradient is finite everywhere, at equal rows too.
+    """
+
+    universal: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = False
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+class SpectralKernel(Kernel):
+    """A universal, shift-invariant kernel: by Bochner's theorem it has a spectral measure."""
+
+    universal = True
+    shift_invariant = True
+
+    def coordinates(self, dim: int) -> int:
+        """How many uniform numbers one frequency in R^dim takes."""
+        raise NotImplementedError
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        """Draws [num, dim] from the spectral measure, from uniforms [num, coordinates(dim)]."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class IsotropicKernel(SpectralKernel):
+    """A kernel of `||x - y||_2`: its frequencies are Gaussian vectors of random length."""
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_positive("scale", self.scale)
+
+    def mixing(self, uniforms: jax.Array) -> jax.Array:
+        """The factor that turns N(0, I) into the spectral measure, by inverse CDF; any shape."""
+        raise NotImplementedError
+
+    def coordinates(self, dim: int) -> int:
+        return dim + 1
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        return self.scale * self.mixing(uniforms[:, :1]) * ndtri(uniforms[:, 1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class RBF(IsotropicKernel):
+    """Gaussian kernel `exp(-scale^2 ||x - y||_2^2 / 2)`; frequencies are N(0, scale^2 I).
+
+    Args:
+        scale: frequency scale (an inverse length scale), positive; of order 1 for unit features.
+
+    Raises:
+        ValueError: if the scale is not positive and finite.
+
+    >>> round(RBF(scale=1.0)(jnp.zeros((1, 2)), jnp.ones((1, 2))).item(), 4)
+    0.3679
+    """
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.exp(-0.5 * self.scale**2 * _squared_distances(*wide_pair(x, y)))
+
+    def mixing(self, uniforms: jax.Array) -> jax.Array:
+        return jnp.ones_like(uniforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Laplace(SpectralKernel):
+    """Laplace kernel `exp(-scale ||x - y||_1)`; frequencies are iid Cauchy(0, scale) per axis.
+
+    Args:
+        scale: frequency scale, positive.
+
+    Raises:
+        ValueError: if the scale is not positive and finite.
+
+    >>> round(Laplace(scale=0.5)(jnp.zeros((1, 2)), jnp.ones((1, 2))).item(), 4)
+    0.3679
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_positive("scale", self.scale)
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.exp(-self.scale * _l1_distances(*wide_pair(x, y)))
+
+    def coordinates(self, dim: int) -> int:
+        return dim
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        # tan(pi (u - 1/2)) loses the tails to rounding near pi/2; the cotangent keeps them.
+        tail = jnp.minimum(uniforms, 1.0 - uniforms)
+        return jnp.where(uniforms < 0.5, -self.scale, self.scale) / jnp.tan(jnp.pi * tail)
+
+
+@dataclasses.dataclass(frozen=True)
+class Matern(IsotropicKernel):
+    """Matern kernel of smoothness nu; frequencies are multivariate Student-t, 2 nu dof.
+
+    With `z = sqrt(2 nu) scale ||x - y||_2` and `nu = p + 1/2`:
+    `k = exp(-z) p!/(2p)! sum_k (2p-k)!/((p-k)! k!) (2z)^k`. It joins the isotropic Laplace
+    kernel (nu = 1/2) to the RBF kernel (nu to infinity).
+
+    Args:
+        scale: frequency scale, positive.
+        nu: smoothness, positive. Every value has frequencies; the Gram matrix needs a
+            half-integer (1/2, 3/2, 5/2, ...), the others having no elementary form.
+
+    Raises:
+        ValueError: if scale or nu is not positive and finite; on a call, if nu is not a
+            half-integer.
+
+    >>> round(Matern(scale=1.0, nu=1.5)(jnp.zeros((1, 1)), jnp.ones((1, 1))).item(), 4)
+    0.4834
+    """
+
+    nu: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("nu", self.nu)
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        order = self.nu - 0.5
+        if order < 0 or order != int(order):
+            raise ValueError(
+                f"Matern's Gram matrix needs nu = 1/2, 3/2, 5/2, ..., got nu={self.nu}: take the "
+                "nearest half-integer, or use the frequencies of sample_frequencies instead"
+            )
+        p = int(order)
+        z = math.sqrt(2 * self.nu) * self.scale * modulus(_squared_distances(*wide_pair(x, y)))
+        series = jnp.zeros_like(z)
+        for k in range(p, -1, -1):  # Horner's rule
+            falling = math.comb(p, k) * math.factorial(2 * p - k) / math.factorial(2 * p)
+            series = series * z + falling * 2.0**k
+        return jnp.exp(-z) * series
+
+    def mixing(self, uniforms: jax.Array) -> jax.Array:
+        return jnp.sqrt(self.nu / _gamma_quantile(self.nu, uniforms))
+
+
+@dataclasses.dataclass(frozen=True)
+class IsotropicLaplace(IsotropicKernel):
+    """Isotropic Laplace kernel `exp(-scale ||x - y||_2)`; frequencies are multivariate Cauchy.
+
+    It is the Matern kernel with nu = 1/2.
+
+    Args:
+        scale: frequency scale, positive.
+
+    Raises:
+        ValueError: if the scale is not positive and finite.
+
+    >>> round(IsotropicLaplace(scale=1.0)(jnp.zeros((1, 1)), jnp.ones((1, 1))).item(), 4)
+    0.3679
+    """
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return Matern(self.scale, 0.5)(x, y)
+
+    def mixing(self, uniforms: jax.Array) -> jax.Array:
+        return Matern(self.scale, 0.5).mixing(uniforms)
+
+
+@jax.jit
+def _gamma_quantile(shape: float, uniforms: jax.Array) -> jax.Array:
+    """Inverse CDF of Gamma(shape, 1) by bisection on the logarithm (JAX has no gammaincinv)."""
+    # The CDF is at most g^shape / Gamma(shape + 1), which bounds the quantile from below.
+    low = jnp.maximum((jnp.log(uniforms) + gammaln(shape + 1.0)) / shape, -80.0)
+    high = jnp.full_like(uniforms, jnp.log(shape + 10.0 * jnp.sqrt(shape) + 20.0))
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        below = gammainc(jnp.full_like(middle, shape), jnp.exp(middle)) < uniforms
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, 32, halve, (low, high))  # 85 * 2^-32: float32's resolution
+    return jnp.exp(0.5 * (low + high))

@@ -1,0 +1,209 @@
+"""What a run ends with: the table, the distilled images, the curves, the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csdm_jax.data.longtail import LongTail
+from csdm_jax.evaluation.statistics import (
+    group_accuracies,
+    interval,
+    last_text,
+    listed,
+    mean_by_class,
+)
+from csdm_jax.experiment.config import MAY_CHANGE, flatten
+from csdm_jax.reporting import figures, page
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files
+
+COLUMNS = ("method", "network", "runs", "last epoch", "best (optimistic)", "many", "medium", "few")
+
+
+def describe_data(name: str, longtail: LongTail) -> str:
+    """One line on the long-tailed set."""
+    counts = longtail.counts
+    return (
+        f"{name}, imbalance factor {longtail.imbalance_factor:g} ({longtail.rule} rule): "
+        f"{sum(counts)} images, {max(counts)} in the largest class, {min(counts)} in the smallest"
+    )
+
+
+def run_folders(workdir: Path) -> list[Path]:
+    """Folders of a working directory that hold a distilled set.
+
+    Raises:
+      FileNotFoundError: when there is none.
+    """
+    candidates = [*sorted(workdir.glob("runs/*")), workdir]
+    folders = [folder for folder in candidates if (folder / "card.json").exists()]
+    if not folders:
+        raise FileNotFoundError(f"nothing distilled in {workdir}: run the stage 'distill' first")
+    return folders
+
+
+OF_THE_RUN = ("method", *(name for name in MAY_CHANGE if name != "distill.steps"))
+"""Fields that may differ between the runs of one row."""
+
+
+def _settings(card: dict[str, Any]) -> str:
+    """The configuration behind a row."""
+    config = {n: value for n, value in flatten(card["config"]).items() if n not in OF_THE_RUN}
+    return json.dumps(config, sort_keys=True)
+
+
+def gather(folders: list[Path]) -> list[dict[str, Any]]:
+    """Result rows over evaluated runs, one per setting, method and network, worst first.
+
+    Mean and standard deviation (of the sample, n - 1) are over evaluation networks and
+    distillation seeds together.
+
+    Args:
+      folders: where the runs wrote their cards.
+
+    Returns:
+      A list of dicts with the setting, `last`, `best`, `by_class` (means), `last_std`,
+      `last_interval` (see `interval`) and the groups' means; accuracies in percent.
+    """
+    grouped: dict[tuple, list[tuple[dict, dict]]] = {}
+    for folder in folders:
+        card = files.read_sealed_json(folder / distilled.CARD)
+        for network, results in card.get("accuracies", {}).items():
+            runs = grouped.setdefault((_settings(card), card["method"], network), [])
+            runs.extend((card, result) for result in results)
+    rows = [_row(key, runs) for key, runs in grouped.items()]
+    return sorted(rows, key=lambda row: row["last"])
+
+
+def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
+    card = rows[0][0]
+    last = np.array([result["last"] for _, result in rows])
+    by_class = mean_by_class([result["by_class"] for _, result in rows])
+    return {
+        "data": {name: value for name, value in card["data"].items() if name != "counts"},
+        "ipc": card["ipc"],
+        "evaluated_on": card["config"]["evaluate"]["on"],
+        "method": key[1],
+        "network": key[2],
+        "seeds": sorted({card["seed"] for card, _ in rows}),
+        "networks": len(rows),
+        "last": round(float(last.mean()), 2),
+        "last_std": round(float(last.std(ddof=1)), 2) if len(last) > 1 else None,
+        "last_interval": _interval(last),
+        "best": round(float(np.mean([result["best"] for _, result in rows])), 2),
+        "by_class": listed(by_class),
+        "groups": {
+            name: round(value, 2)
+            for name, value in group_accuracies(by_class, card["data"]["counts"]).items()
+        },
+    }
+
+
+def tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as text, one table per setting: `setting`, `header` and `rows` of cells."""
+    return [
+        {
+            "setting": title,
+            "header": list(COLUMNS),
+            "rows": [_cells(row) for row in rows if setting(row) == title],
+        }
+        for title in dict.fromkeys(map(setting, rows))
+    ]
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    """95 % interval `[low, high]` of the mean, to a hundredth; None for a single value.
+
+    The values count as independent, though networks of one distillation seed share its images.
+    """
+    mean, half = interval(values)
+    return None if half is None else [round(mean - half, 2), round(mean + half, 2)]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown, one table per setting."""
+    lines: list[str] = []
+    for one in tables(rows):
+        lines += ["", one["setting"], "", *markdown(one["header"], one["rows"])]
+    lines += [
+        "",
+        "Test accuracy in percent. last epoch: mean ± standard deviation over all networks of all "
+        "distillation seeds. best: selected on the test set, for comparison only. "
+        "many / medium / few: classes by training count, in thirds.",
+    ]
+    return "\n".join(lines).strip() + "\n"
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    joined = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    return [joined[0], "|---" * len(columns) + "|", *joined[1:]]
+
+
+def setting(row: dict[str, Any]) -> str:
+    """What all rows of one table share."""
+    tuning = ", on TUNING images, not the test set" if row["evaluated_on"] == "tuning" else ""
+    data = row["data"]
+    return (
+        f"{data['name']}, imbalance factor {data['imbalance_factor']:g}, IPC {row['ipc']}{tuning} "
+        f"({data['rule']} rule, seed {data['seed']}, indices {data['sha256'][:12]})"
+    )
+
+
+def runs_text(row: dict[str, Any]) -> str:
+    """Distillation seeds x networks of each."""
+    return f"{len(row['seeds'])} x {row['networks'] // len(row['seeds'])}"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    groups = group_cells(row["groups"])
+    return [
+        row["method"],
+        row["network"],
+        runs_text(row),
+        last_text(row),
+        f"{row['best']:.1f}",
+        *groups,
+    ]
+
+
+def group_cells(groups: dict[str, float]) -> list[str]:
+    """Many, medium and few as cells; a dash for a group without classes."""
+    return [f"{groups[name]:.1f}" if name in groups else "-" for name in COLUMNS[-3:]]
+
+
+def write(
+    workdir: Path, folders: list[Path], real: dict[int, np.ndarray] | None = None
+) -> list[dict[str, Any]]:
+    """Draws every run's images and curves, writes the table and the page, prints the table.
+
+    Args:
+      workdir: where table and page are written.
+      folders: where the runs of this experiment write; those not distilled yet are left out.
+      real: real images of some classes for the page, uint8 `[n, H, W, ch]`.
+
+    Raises:
+      FileNotFoundError: when nothing has been distilled in `workdir`.
+    """
+    # The page is about its last run: the one in the working directory, when it is there already.
+    folders = sorted((f for f in folders if (f / distilled.CARD).exists()), key=workdir.__eq__)
+    if not folders:
+        raise FileNotFoundError(f"nothing distilled in {workdir}: run the stage 'distill' first")
+    runs = [page.read(folder) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        files.write_bytes(folder / "images.png", figures.draw_images(run.result, run.card))
+        files.write_bytes(folder / "curves.png", figures.draw_curves(run.history, run.card))
+    rows = gather(folders)
+    if rows:
+        files.write_json(workdir / "table.json", rows)
+        files.write_bytes(workdir / "table.md", table(rows).encode())
+        print(table(rows))
+    text = page.render(runs, rows=rows, tables=tables(rows), real=real)
+    files.write_bytes(workdir / page.FILE, text.encode())
+    print(f"distilled set, card, images, curves and {page.FILE}: {workdir}")
+    return rows

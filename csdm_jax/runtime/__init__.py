@@ -1,0 +1,1 @@
+"""How programs run: steps, devices, processes, memory, progress, signals, seeds, registries."""

@@ -1,0 +1,1 @@
+"""Training of classifiers: one network, several at once, the pool of extractors."""

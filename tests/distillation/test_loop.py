@@ -1,0 +1,213 @@
+"""The loop: resume at every step, bad numbers at every place."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from csdm_jax import parameterisations
+from csdm_jax.distillation import loop as loop_module
+from csdm_jax.distillation import methods
+from csdm_jax.distillation.loop import Loop, Rhythm
+from csdm_jax.distillation.methods import base
+from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime import interruption
+from csdm_jax.training import extractors
+from tests.faults.damage import delete, regular_files
+from tests.faults.poison import SITES, Poisoned
+
+STEPS = 7
+RHYTHM = Rhythm(log_every=2, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def method(tiny):
+    nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
+    halves = (nets[:2], nets[2:])
+    stacked = (jax.tree.map(lambda *leaf: np.stack(leaf), *half) for half in halves)
+    context = base.Context(
+        tiny.data,
+        tiny.host,
+        tiny.network,
+        extractors.Pool(*stacked),
+        tiny.normaliser,
+        parameterisations.create("pixels", 1),
+    )
+    config = configuration.default_config()
+    config.distill.ipc = 2
+    config.distill.steps = STEPS
+    config.distill.batch = 8
+    config.distill.augmentation = "color_crop"
+    config.sdd.num_frequencies = 16
+    return methods.create("csdm", config, context)
+
+
+@pytest.fixture(scope="module")
+def loop(method):
+    return Loop(method)
+
+
+def run(loop, folder, *, rhythm=RHYTHM, seed=0):
+    finished = loop.run(
+        jax.random.key(seed), rhythm, folder=folder, identity={"seed": seed}, label="tiny"
+    )
+    return np.asarray(finished.state.images).tobytes(), (folder / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def unbroken(loop, tmp_path_factory):
+    return run(loop, tmp_path_factory.mktemp("unbroken"))
+
+
+class PowerCutError(Exception):
+    """The process is gone."""
+
+
+def cut_after(loop, steps, monkeypatch):
+    """Ends the loop in the middle of a chunk, after a number of steps in all."""
+    whole = loop._stepper
+
+    class Broken:
+        left = steps
+
+        def __getattr__(self, name):
+            return getattr(whole, name)
+
+        def __call__(self, state, constants, first, count, feed):
+            result = whole(state, constants, first, min(count, self.left), feed=feed)
+            if count >= self.left:
+                raise PowerCutError
+            self.left -= count
+            return result
+
+    monkeypatch.setattr(loop, "_stepper", Broken())
+
+
+@pytest.mark.parametrize("stop", range(1, STEPS + 1))
+def test_a_run_cut_at_any_step_ends_in_the_same_bytes(loop, unbroken, stop, tmp_path):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
+        cut_after(loop, stop, patch)
+        run(loop, tmp_path)
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_metrics_have_every_step_once(unbroken):
+    rows = [json.loads(line) for line in unbroken[1].splitlines()]
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    assert "finite" not in rows[0]
+
+
+def test_another_seed_gives_other_bytes(loop, unbroken, tmp_path):
+    images, metrics = run(loop, tmp_path, seed=1)
+    assert images != unbroken[0] and metrics != unbroken[1]
+
+
+def test_how_often_is_logged_and_saved_changes_nothing(loop, unbroken, tmp_path):
+    assert run(loop, tmp_path, rhythm=Rhythm(log_every=100, checkpoint_every=100)) == unbroken
+
+
+def test_a_finished_run_takes_no_step(loop, unbroken, tmp_path, monkeypatch):
+    run(loop, tmp_path)
+    monkeypatch.setattr(loop, "_stepper", None)
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(loop, unbroken, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.method, "steps", 5)
+    run(loop, tmp_path)
+    monkeypatch.setattr(loop.method, "steps", STEPS)
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_a_shorter_run_than_was_done_is_refused(loop, tmp_path, monkeypatch):
+    run(loop, tmp_path)
+    monkeypatch.setattr(loop.method, "steps", 5)
+    with pytest.raises(ValueError, match=r"done 7 steps already, config.distill.steps is 5"):
+        run(loop, tmp_path)
+
+
+def test_a_signal_saves_the_step_and_the_run_goes_on(loop, unbroken, tmp_path, monkeypatch):
+    asked = iter([False, True])
+    monkeypatch.setattr(loop_module, "requested", lambda: next(asked))
+    with pytest.raises(interruption.Interrupted, match="after step 3, which is saved"):
+        run(loop, tmp_path)
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_time_and_memory_are_said_after_the_first_steps(loop, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        loop_module.logging, "info", lambda text, *values: said.append(text % values)
+    )
+    run(loop, tmp_path)
+    (first,) = [line for line in said if "s a step, about" in line]
+    assert "for the 5 steps left; peak memory about" in first
+    assert any(line.endswith(" expected") for line in said)
+
+
+def test_without_any_valid_checkpoint_the_run_begins_again(loop, unbroken, tmp_path):
+    run(loop, tmp_path)
+    for manifest in tmp_path.rglob("manifest.json"):
+        delete(manifest)
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_a_lost_metrics_file_is_restored(loop, unbroken, tmp_path):
+    run(loop, tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("nonsense")
+    assert run(loop, tmp_path) == unbroken
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_nan_stops_the_run_with_its_step_and_place(method, site, tmp_path):
+    poisoned = Loop(Poisoned(method, site, 4))
+    with pytest.raises(FloatingPointError, match=f"tiny: {site} not finite at step 4; the last"):
+        run(poisoned, tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    rows = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in rows and len(rows.splitlines()) == 4
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_run_goes_on_from_the_checkpoint_before_a_nan(method, loop, unbroken, site, tmp_path):
+    with pytest.raises(FloatingPointError):
+        run(Loop(Poisoned(method, site, 4)), tmp_path)
+    _, metrics = run(loop, tmp_path)  # the cause is mended
+    rows, expected = ([json.loads(r) for r in m.splitlines()] for m in (metrics, unbroken[1]))
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    # The poisoned program rounds otherwise, so its first steps agree in all but the last digits.
+    losses = [[row["loss"] for row in side] for side in (rows, expected)]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_rollback_draws_other_numbers_and_finishes(method, unbroken, tmp_path):
+    rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
+    images, metrics = run(Loop(Poisoned(method, "loss", 4)), tmp_path, rhythm=rhythm)
+    rows, before = ([json.loads(row) for row in m.splitlines()] for m in (metrics, unbroken[1]))
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    assert rows[:3] == before[:3] and rows[3]["loss"] != before[3]["loss"]
+    assert images != unbroken[0]
+    again = run(Loop(method), tmp_path / "again", rhythm=rhythm)
+    assert again == unbroken  # without a NaN the policy changes nothing
+
+
+def test_rollback_gives_up(method, tmp_path):
+    class Always(Poisoned):
+        def step(self, state, constants, index):
+            self._at = index
+            return super().step(state, constants, index)
+
+    rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
+    with pytest.raises(FloatingPointError, match="gradient not finite at step 0"):
+        run(Loop(Always(method, "gradient", 0)), tmp_path, rhythm=rhythm)
+
+
+def test_a_damaged_checkpoint_costs_only_its_steps(loop, unbroken, tmp_path):
+    run(loop, tmp_path)
+    newest = tmp_path / "checkpoints" / str(STEPS)
+    delete(regular_files(newest / "state")[0])
+    assert run(loop, tmp_path) == unbroken
+    assert (tmp_path / "checkpoints" / f"{STEPS}.damaged-0").exists()

@@ -1,0 +1,94 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from csdm_jax.reporting import figures, table
+from csdm_jax.sets.distilled import DistilledSet
+from tests.finished import write_run
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    write_run(tmp_path / "runs" / "random-seed0", "random", 0, [40.0, 42.0, 41.0])
+    write_run(tmp_path / "runs" / "csdm-seed1", "csdm", 1, [56.0, 58.0, 57.0])
+    write_run(tmp_path, "csdm", 0, [50.0, 52.0, 51.0])
+    return tmp_path
+
+
+def test_mean_and_deviation_are_over_networks_and_seeds_together(workdir):
+    rows = {row["method"]: row for row in table.gather(table.run_folders(workdir))}
+    values = [50.0, 52.0, 51.0, 56.0, 58.0, 57.0]
+    assert rows["csdm"]["last"] == np.mean(values)
+    assert rows["csdm"]["last_std"] == round(np.std(values, ddof=1), 2)
+    assert rows["csdm"]["best"] == np.mean(values) + 1
+    assert rows["csdm"]["seeds"] == [0, 1] and rows["csdm"]["networks"] == 6
+    assert rows["csdm"]["groups"] == {"many": 64.0, "medium": 54.0, "few": 44.0}
+    assert rows["random"]["last"] == 41.0
+
+
+def test_the_table_puts_the_last_epoch_first_and_labels_the_best(workdir):
+    text = table.table(table.gather(table.run_folders(workdir)))
+    assert "tiny, imbalance factor 5, IPC 2 (seeded rule, seed 0, indices 0123456789ab)" in text
+    assert "| last epoch | best (optimistic) |" in text
+    assert "| csdm | convnet | 2 x 3 | 54.0 ± 3.4 | 55.0 | 64.0 | 54.0 | 44.0 |" in text
+    assert text.index("random") < text.index("csdm")
+
+
+def test_the_report_draws_every_run_and_prints_its_table(workdir, capsys):
+    table.write(workdir, table.run_folders(workdir))
+    for folder in table.run_folders(workdir):
+        for name in ("images.png", "curves.png"):
+            with Image.open(folder / name) as picture:
+                assert min(picture.size) > 100 and picture.convert("L").getextrema() != (255, 255)
+    assert "54.0 ± 3.4" in capsys.readouterr().out
+    assert (workdir / "table.md").read_text() == table.table(
+        table.gather(table.run_folders(workdir))
+    )
+    assert json.loads((workdir / "table.json").read_text())[0]["method"] == "random"
+
+
+def test_no_line_crosses_the_images():
+    black = DistilledSet(np.zeros((3, 8, 8, 3), np.float32), np.arange(3), "pixels", 1, 3)
+    names = {"class_names": ["a", "b", "c"], "data": {"counts": [9, 3, 1]}}
+    png = figures.draw_images(black, {"method": "dm", "ipc": 1} | names)
+    with Image.open(io.BytesIO(png)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    rows, columns = np.nonzero((pixels == 0).all(axis=2))
+    sheet = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) == 2  # the images and their frames
+
+
+def test_tuning_results_stand_in_a_table_of_their_own(workdir):
+    write_run(workdir / "runs" / "dm-seed0", "dm", 0, [70.0, 72.0, 71.0], on="tuning")
+    text = table.table(table.gather(table.run_folders(workdir)))
+    tuning = text[text.index("on TUNING images, not the test set") :]
+    assert "| dm |" in tuning and "| csdm |" not in tuning
+    assert text.count("| method |") == 2
+
+
+def test_runs_with_other_settings_are_not_averaged(workdir):
+    write_run(workdir / "runs" / "csdm-seed2", "csdm", 2, [90.0, 90.0, 90.0], steps=40)
+    rows = [r for r in table.gather(table.run_folders(workdir)) if r["method"] == "csdm"]
+    assert [(row["last"], row["networks"]) for row in rows] == [(54.0, 6), (90.0, 3)]
+
+
+def test_left_over_runs_of_another_experiment_are_not_reported(workdir):
+    rows = table.write(workdir, [workdir, workdir / "runs" / "csdm-seed1"])
+    assert [row["method"] for row in rows] == ["csdm"]
+
+
+def test_many_classes_are_drawn_on_a_picture_that_can_be_written(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0], names=tuple(map(str, range(700))))
+    table.write(tmp_path, [tmp_path])
+    with Image.open(tmp_path / "images.png") as picture:
+        assert 5000 < picture.size[1] < 2**14  # 100 of the classes
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the stage 'distill' first"):
+        table.write(tmp_path, [tmp_path])
+    with pytest.raises(FileNotFoundError, match="run the stage 'distill' first"):
+        table.run_folders(tmp_path)
