@@ -86,17 +86,20 @@ def first_steps(config: Any, pool: extractors.Pool) -> list[tuple[float, np.ndar
     """Loss and pixel gradient of some steps' draws, all at the images that a run begins with."""
     made = Experiment(config, Path("unused"))
     made.pool = pool
-    method = made.loop(config.method).method
-    state = method.init(jax.random.key(0))
+    loop = made.loop(config.method)
+    phase = loop.method.phases[0]
+    state, constants, _ = loop.begin(jax.random.key(0))
 
     @jax.jit
-    def gradient(images, constants, index):
-        (data, pool), drawn = constants, method._draw(state.key, index)
-        arguments = pool, drawn, data.images[drawn.rows], jax.random.fold_in(state.key, index)
-        return jax.value_and_grad(method._loss, has_aux=True)(images, *arguments)
+    def gradient(stored, index):
+        key = jax.random.fold_in(jax.random.wrap_key_data(constants.key_data), index)
+        batch = phase.draw(key)
+        batch = batch.with_values(constants.images[batch.values])
+        loss = loop.method.loss
+        return jax.value_and_grad(loss, has_aux=True)(stored, *constants.supplied, batch, key)
 
-    steps = (gradient(state.images, method.constants, jnp.int32(k)) for k in range(DRAWS))
-    return [(float(loss), np.asarray(pixels, np.float64)) for (loss, _), pixels in steps]
+    steps = (gradient(state.stored, jnp.int32(k)) for k in range(DRAWS))
+    return [(float(loss), np.asarray(g["images"], np.float64)) for (loss, _), g in steps]
 
 
 def step_errors(options: argparse.Namespace) -> list[dict]:

@@ -18,15 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import networks, parameterisations
+from csdm_jax import networks
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import class_counts
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods
+from csdm_jax.distillation.loop import Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
-from csdm_jax.runtime.stepping import Stepper
 from csdm_jax.training import extractors
 
 CLASSES, IPC, FREQUENCIES, HEAD = 10, 10, 4096, 5000
@@ -59,23 +59,18 @@ def ours(
     params = [network.init(jax.random.key(k)) for k in range(4)]
     stack = [jax.tree.map(lambda *x: jnp.stack(x), *params[i : i + 2]) for i in (0, 2)]
     host = HostData(random_images(counts), np.arange(sum(counts)), counts)
-    context = methods.base.Context(
-        data=to_device(host, devices),
-        host=host,
-        network=network,
-        pool=extractors.Pool(*stack),
-        normaliser=Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-        parameterisation=parameterisations.create("mosaic", 2),
-        devices=devices,
-    )
+    normaliser = Normaliser((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    context = methods.base.Context(host, network, normaliser, ("mosaic", 2), devices)
     method = methods.create("csdm", config, context)
-    stepper, state, done = Stepper(method.step), devices.copy(method.init(jax.random.key(0))), 0
+    loop = Loop(method, to_device(host, devices), (extractors.Pool(*stack),), devices)
+    state, constants, _ = loop.begin(jax.random.key(0))
+    state, done = devices.copy(state), 0
 
     def run() -> Any:
         nonlocal state, done
-        state, metrics = stepper(state, method.constants, done, options.steps)
+        state, (metrics,) = loop.stepper(state, constants, done, options.steps)
         done += options.steps
-        return metrics["loss"]
+        return metrics.loss
 
     return run
 

@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 
 from csdm_jax import main as main_command
+from csdm_jax.distillation import inputs
 from csdm_jax.experiment import command_line, sweeps
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.runtime import interruption
@@ -36,15 +36,14 @@ def gradient(config: Any, point: dict[str, Any], workdir: Path) -> float:
     config.update_from_flattened_dict(point)
     config.baselines = ()
     config.distill.update({"loss_scale": 1.0, "calibration": 0.0})
-    method = Experiment(config, workdir).loop(config.method).method
-    if method.steps == 0:
+    loop = Experiment(config, workdir).loop(config.method)
+    if loop.method.steps == 0:
         raise sweeps.ConfigError(f"config.method = {config.method!r} has no loss: leave it out")
-    state = method.init(root_key("distillation", config.distill.seeds[0]))
-    feed, constants, step = method.feed(state), method.constants, jax.jit(method.step)
     norms = []
-    for index in range(DRAWS):
-        inputs = constants if feed is None else (constants, feed(index))
-        norms.append(step(state, inputs, np.int32(index))[1]["gradient_norm"])
+    for index in range(DRAWS):  # each from the same state: a step gives its own away
+        state, constants, feeds = loop.begin(root_key("distillation", config.distill.seeds[0]))
+        _, metrics = loop.stepper(state, constants, index, 1, feeds=feeds)
+        norms.append(inputs.merged(metrics).scalars["gradient_norm"])
     return float(np.mean(norms))
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import networks, parameterisations
+from csdm_jax import networks
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
 from csdm_jax.data.preprocessing import Normaliser
-from csdm_jax.distillation import methods
-from csdm_jax.distillation.methods import base
+from csdm_jax.distillation import inputs, methods, needs
+from csdm_jax.distillation.loop import Loop
+from csdm_jax.distillation.methods.base import Context, Inputs, Metrics
 from csdm_jax.experiment import config as configuration
+from csdm_jax.networks import Network
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.training import extractors
+from csdm_jax.training.trajectories import Trajectories
 
 
 def tiny_dataset(classes: int = 3, per_class: int = 40) -> Dataset:
@@ -40,14 +45,72 @@ def tiny_dataset(classes: int = 3, per_class: int = 40) -> Dataset:
     )
 
 
-def tiny_method(
+def stacked(network: Network, seeds: range) -> Any:
+    """Untrained weights, with a leading axis of the seeds."""
+    weights = [network.init(jax.random.key(seed)) for seed in seeds]
+    return jax.tree.map(lambda *leaf: jnp.stack(leaf), *weights)
+
+
+def tiny_pool(network: Network) -> extractors.Pool:
+    """Two networks; the trained halves are other random weights."""
+    return extractors.Pool(stacked(network, range(2)), stacked(network, range(2, 4)))
+
+
+def supplied(network: Network, name: str) -> tuple[Any, ...]:
+    """What a method needs, of weights that nobody has trained."""
+
+    def supply(need: needs.Need) -> Any:
+        match need:
+            case needs.Pool():
+                return tiny_pool(network)
+            case needs.Teacher():
+                return network.init(jax.random.key(2))
+            case needs.Untrained(count):
+                return stacked(network, range(count))
+            case needs.Trajectories():
+                ends = tiny_pool(network)
+                both = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), ends.initial, ends.trained)
+                return Trajectories(both)
+
+    return tuple(supply(need) for need in methods.kind(name).needs)
+
+
+def make_loop(
+    name: str,
+    config: Any,
+    host: HostData,
+    network: Network,
+    normaliser: Normaliser,
+    *,
+    form: tuple[str, int] = ("mosaic", 2),
+    devices: Devices = ONE_DEVICE,
+    streamed: bool = False,
+) -> Loop:
+    """The loop of a method, supplied with untrained weights."""
+    context = Context(host, network, normaliser, form, devices)
+    data = host if streamed else to_device(host, devices)
+    made = methods.create(name, config, context)
+    return Loop(made, data, supplied(network, name), devices)
+
+
+def tiny_config(**distill: Any) -> Any:
+    """A configuration for the tiny problem."""
+    config = configuration.default_config()
+    config.distill.update(
+        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop", **distill}
+    )
+    config.sdd.num_frequencies = 64
+    return config
+
+
+def tiny_loop(
     *,
     name: str = "csdm",
     devices: Devices = ONE_DEVICE,
     streamed: bool = False,
     classes: int = 3,
     **distill,
-) -> base.Method:
+) -> Loop:
     """A method on the tiny problem.
 
     Args:
@@ -65,21 +128,26 @@ def tiny_method(
     network = networks.create(
         "convnet", num_classes=classes, image_shape=(8, 8, 3), depth=2, width=8
     )
-    nets = [network.init(jax.random.key(k)) for k in range(4)]
-    halves = (nets[:2], nets[2:])
-    stacked = (jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves)
-    context = base.Context(
-        host if streamed else to_device(host, devices),
-        host,
-        network,
-        extractors.Pool(*stacked),
-        Normaliser(dataset.mean, dataset.std),
-        parameterisations.create("mosaic", 2),
-        devices,
-    )
-    config = configuration.default_config()
-    config.distill.update(
-        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop", **distill}
-    )
-    config.sdd.num_frequencies = 64
-    return methods.create(name, config, context)
+    normaliser = Normaliser(dataset.mean, dataset.std)
+    config = tiny_config(**distill)
+    return make_loop(name, config, host, network, normaliser, devices=devices, streamed=streamed)
+
+
+def rounds(loop: Loop, count: int, *, first: int = 0, key: int = 0) -> tuple[Any, Metrics]:
+    """The state after some rounds from the beginning, and their metrics."""
+    state, constants, feeds = loop.begin(jax.random.key(key))
+    state = loop.devices.copy(state)
+    state, metrics = loop.stepper(state, constants, first, count, feeds=feeds)
+    return state, inputs.merged(metrics)
+
+
+def read(loop: Loop, index: int = 0, *, key: int = 0) -> tuple[Any, Any]:
+    """The state before the first round, and what the first phase's step `index` reads."""
+    run_key = jax.random.split(jax.random.key(key))[1]
+    phase = loop.method.phases[0]
+    step_key = jax.random.fold_in(run_key, index)
+    drawn = phase.draw(step_key)
+    pixels = loop.method._context.host.take(np.asarray(drawn.values))
+    batch = drawn.with_values(jnp.asarray(pixels))
+    state, _, _ = loop.begin(jax.random.key(key))
+    return state, Inputs(loop.supplied, batch, step_key, jnp.int32(index))

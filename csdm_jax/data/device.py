@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax.data.host import HostData
+from csdm_jax.metric.ragged import Ragged
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 
 
@@ -51,31 +51,12 @@ def fits(host: HostData, devices: Devices = ONE_DEVICE) -> bool:
     return host.nbytes / devices.count <= SHARE * statistics.get("bytes_limit", here)
 
 
-class ClassBatches(NamedTuple):
-    """Which images of which classes a step sees, class by class.
-
-    Attributes:
-      rows: int32 `[M]`, rows of the class-major set.
-      classes: int32 `[k]`, the classes, in the order of the batch.
-      sizes: rows of each class in the batch; static, they add up to M.
-      weights: `[M]` float32, 0 for a row that only pads a small class; None without padding.
-    """
-
-    rows: jax.Array
-    classes: jax.Array
-    sizes: tuple[int, ...]
-    weights: jax.Array | None
-
-    @property
-    def ids(self) -> jax.Array:
-        """Class of each row, int32 `[M]`."""
-        return jnp.repeat(self.classes, np.array(self.sizes), total_repeat_length=len(self.rows))
-
-
 def draw_class_batches(
     counts: tuple[int, ...], key: jax.Array, per_class: int, classes_per_step: int = 0
-) -> ClassBatches:
+) -> Ragged:
     """Distinct images of every class, or of some classes, drawn uniformly without replacement.
+
+    The values are int32 `[M]`: rows of the class-major set.
 
     A class gives `min(n_c, per_class)` images; a small class is taken whole. With all classes the
     batch has no padding. A subset of classes differs from step to step, so there every class has
@@ -109,7 +90,7 @@ def check_classes_per_step(classes_per_step: int, num_classes: int) -> None:
         )
 
 
-def _from_all_classes(counts: np.ndarray, key: jax.Array, per_class: int) -> ClassBatches:
+def _from_all_classes(counts: np.ndarray, key: jax.Array, per_class: int) -> Ragged:
     sizes = np.minimum(counts, per_class)
     scores = jax.random.uniform(key, (len(counts), counts.max()))
     order = _largest(scores, counts[:, None], int(sizes.max()))
@@ -117,12 +98,12 @@ def _from_all_classes(counts: np.ndarray, key: jax.Array, per_class: int) -> Cla
     starts = np.cumsum(counts) - counts
     rows = order[members, columns] + jnp.asarray(starts[members], order.dtype)
     classes = jnp.arange(len(counts), dtype=jnp.int32)
-    return ClassBatches(rows, classes, tuple(sizes.tolist()), None)
+    return Ragged(rows, tuple(sizes.tolist()), classes)
 
 
 def _from_some_classes(
     counts: np.ndarray, key: jax.Array, per_class: int, classes_per_step: int
-) -> ClassBatches:
+) -> Ragged:
     class_key, row_key = jax.random.split(key)
     drawn = jax.random.choice(class_key, len(counts), (classes_per_step,), replace=False)
     classes = jnp.sort(drawn).astype(jnp.int32)
@@ -133,8 +114,8 @@ def _from_some_classes(
     present = jnp.arange(size) < own
     rows = starts + jnp.where(present, order, 0)
     sizes = (size,) * classes_per_step
-    return ClassBatches(
-        rows.ravel().astype(jnp.int32), classes, sizes, present.ravel().astype(jnp.float32)
+    return Ragged(
+        rows.ravel().astype(jnp.int32), sizes, classes, present.ravel().astype(jnp.float32)
     )
 
 

@@ -18,12 +18,15 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax.distillation.methods.base import Method, State
+from csdm_jax.data.device import DeviceData
+from csdm_jax.data.host import HostData
+from csdm_jax.distillation import inputs
+from csdm_jax.distillation.methods.base import Method, Metrics, State
 from csdm_jax.runtime import cluster, health, memory
 from csdm_jax.runtime.interruption import Interrupted, requested
 from csdm_jax.runtime.progress import Progress
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
-from csdm_jax.runtime.stepping import Stepper
+from csdm_jax.runtime.stepping import Feed, Phases
 from csdm_jax.storage import files
 from csdm_jax.storage.checkpoints import METRICS, Checkpoints
 
@@ -87,13 +90,38 @@ class Loop:
 
     Args:
       method: what to run.
+      data: the training set, where its steps read it.
+      supplied: what the method needs, in the order of its `needs`.
       devices: where its steps run.
     """
 
-    def __init__(self, method: Method, devices: Devices = ONE_DEVICE):
+    def __init__(
+        self,
+        method: Method,
+        data: DeviceData | HostData,
+        supplied: tuple[Any, ...] = (),
+        devices: Devices = ONE_DEVICE,
+    ):
         self.method = method
+        self.data = data
+        self.supplied = devices.copy(supplied)
         self.devices = devices
-        self._stepper = Stepper(method.step)
+        self.stepper = Phases([inputs.compiled(phase) for phase in method.phases])
+
+    def begin(self, key: jax.Array) -> tuple[State, Any, tuple[Feed | None, ...]]:
+        """What the stepper takes, but for the numbers of the rounds.
+
+        Args:
+          key: decides initialisation and every step.
+
+        Returns:
+          The state before the first round, what every step reads, and for each phase what reads
+          its batches from the host.
+        """
+        init_key, run_key = jax.random.split(key)
+        state = self.method.init(init_key, self.supplied)
+        feeds = tuple(inputs.feed(phase, self.data, run_key) for phase in self.method.phases)
+        return state, inputs.constants(self.data, self.supplied, run_key), feeds
 
     def run(
         self, key: jax.Array, rhythm: Rhythm, *, folder: Path, identity: dict[str, Any], label: str
@@ -125,14 +153,14 @@ class _Run:
     """One call of `Loop.run`."""
 
     def __init__(self, loop, key, rhythm, folder, identity, label):
-        self.method, self.stepper, self.devices = loop.method, loop._stepper, loop.devices
+        self.loop, self.method, self.stepper = loop, loop.method, loop.stepper
         self.key, self.rhythm, self.label = key, rhythm, label
         self.metrics_file = folder / METRICS
         self.checkpoints = Checkpoints(
             folder / "checkpoints", identity=identity, keep=rhythm.keep_checkpoints
         )
-        self.position = _Position(self.method.init(key))
-        self.feed = self.method.feed(self.position.state)
+        state, self.constants, self.feeds = loop.begin(key)
+        self.position = _Position(state)
         self.announced, self.last_seconds, self.most = False, 0.0, 0
         self._like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
@@ -140,7 +168,7 @@ class _Run:
 
     def restore(self) -> None:
         """Takes up the newest valid checkpoint, or the beginning."""
-        self.position = _Position(self.method.init(self.key))
+        self.position = _Position(self.loop.begin(self.key)[0])
         cluster.wait(f"the start of {self.label}")
         if cluster.is_first():
             self._restore_first()
@@ -148,7 +176,7 @@ class _Run:
         numbers = np.array([at.step, at.rollbacks])
         (at.step, at.rollbacks), at.state = (
             cluster.broadcast(numbers).tolist(),
-            self.devices.copy(cluster.broadcast(at.state)),
+            self.loop.devices.copy(cluster.broadcast(at.state)),
         )
 
     def _restore_first(self) -> None:
@@ -173,21 +201,21 @@ class _Run:
         at = self.position
         if at.step == self.method.steps:
             return
-        needed = self.stepper.memory(*self._next(), feed=self.feed)
+        needed = self.stepper.memory(*self._next(), feeds=self.feeds)
         progress = Progress(self.label, self.method.steps, done=at.step)
         try:
             while self.position.step < self.method.steps:
                 metrics = self._chunk()
-                fault = health.first_fault(metrics.pop("finite"))
+                fault = health.first_fault(metrics.finite)
                 if fault:
                     self._fail(*fault)
                     continue
-                done = len(metrics["loss"])
+                done = len(metrics.loss)
                 if not self.announced:
                     self._announce(needed, done)
                 self._append(_rows(metrics, self.position.step))
                 self.position.step += done
-                progress.reach(self.position.step, loss=float(np.mean(metrics["loss"])))
+                progress.reach(self.position.step, loss=float(np.mean(metrics.loss)))
                 self._save_when_due()
         finally:
             progress.close()
@@ -220,15 +248,15 @@ class _Run:
         if self.most:
             ends.append(at.step + self.most)
         count = min(*ends, self.method.steps) - at.step
-        return at.state, self.method.constants, at.step + at.rollbacks * REDRAW, count
+        return at.state, self.constants, at.step + at.rollbacks * REDRAW, count
 
-    def _chunk(self) -> dict[str, Any]:
+    def _chunk(self) -> Metrics:
         """Those steps."""
         at, start = self.position, time.monotonic()
-        at.state, metrics = self.stepper(*self._next(), feed=self.feed)
+        at.state, metrics = self.stepper(*self._next(), feeds=self.feeds)
         self.last_seconds = time.monotonic() - start
         at.seconds += self.last_seconds
-        return metrics
+        return inputs.merged(metrics)
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
         if not cluster.is_first():
@@ -274,12 +302,12 @@ class _Run:
         )
 
 
-def _rows(metrics: dict[str, Any], first: int) -> list[dict[str, Any]]:
+def _rows(metrics: Metrics, first: int) -> list[dict[str, Any]]:
     """One JSON row a step; six digits are more than single precision promises."""
+    values = {"loss": metrics.loss} | metrics.scalars | metrics.by_class
     return [
-        {"step": first + i}
-        | {name: _rounded(values[i]) for name, values in sorted(metrics.items())}
-        for i in range(len(metrics["loss"]))
+        {"step": first + i} | {name: _rounded(own[i]) for name, own in sorted(values.items())}
+        for i in range(len(metrics.loss))
     ]
 
 

@@ -1,198 +1,54 @@
 """The configuration of an experiment: every field, its default and what it accepts.
 
-`SCHEMA` is the single list. `default_config` builds the ConfigDict from it (the settings of the
+Each room lists its fields in its `settings`, a method those that are its own in its `Kind`;
+`schema` puts them together. `default_config` builds the ConfigDict from it (the settings of the
 paper and of NCFM's recipe), `validate` checks one before anything is compiled, and the files in
 `configs/` change what a data set needs.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import runpy
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import ml_collections
 
-from csdm_jax import data, networks
-from csdm_jax.augment import MODES, OPS
-from csdm_jax.data.longtail import RULES
-from csdm_jax.distillation.methods import METHODS, mmd
-from csdm_jax.distillation.methods.csdm import KERNELS
-from csdm_jax.metric.frequencies import METHODS as FREQUENCY_METHODS
-from csdm_jax.parameterisations import PARAMETERISATIONS
-from csdm_jax.training import parallel
-from csdm_jax.training.optimisers import OPTIMISERS
+from csdm_jax.data import settings as data_settings
+from csdm_jax.distillation import settings as distillation_settings
+from csdm_jax.distillation.methods import METHODS
+from csdm_jax.evaluation import settings as evaluation_settings
+from csdm_jax.networks import settings as network_settings
+from csdm_jax.runtime.fields import TEXT, Field, Rule, choice, several
+from csdm_jax.training import settings as training_settings
 
 
 class ConfigError(ValueError):
     """A field of the configuration breaks its rule."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What a field accepts, in words and as a predicate; `names` are the choices, if it has any."""
-
-    words: str
-    accepts: Callable[[Any], bool]
-    names: tuple[str, ...] = ()
-
-    def hint(self, shown: str) -> str:
-        """The nearest valid name to what was given, as the end of a sentence."""
-        near = difflib.get_close_matches(shown.strip("'\""), self.names, n=1, cutoff=0.5)
-        return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def integer(low: int, high: int) -> Rule:
-    """An integer from `low` to `high`, both included."""
-    return Rule(
-        f"an integer from {low} to {high}",
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high,
-    )
-
-
-def number(low: float, high: float, *, open_ends: bool = False) -> Rule:
-    """A finite number in [low, high], or in (low, high)."""
-
-    def accepts(v: Any) -> bool:
-        if isinstance(v, bool) or not isinstance(v, int | float):
-            return False
-        return low < v < high if open_ends else low <= v <= high
-
-    ends = "()" if open_ends else "[]"
-    return Rule(f"a number in {ends[0]}{low:g}, {high:g}{ends[1]}", accepts)
-
-
-def choice(names: Iterable[str]) -> Rule:
-    """One of the given names."""
-    known = tuple(sorted(names))
-    return Rule(
-        f"one of {', '.join(known)}", lambda v: isinstance(v, str) and v in known, names=known
-    )
-
-
-def several(rule: Rule, *, least: int = 0) -> Rule:
-    """A tuple whose members all satisfy `rule`."""
-    return Rule(
-        f"a tuple of {least} or more, all different, each {rule.words}",
-        lambda v: (
-            isinstance(v, tuple) and all(map(rule.accepts, v)) and len(set(v)) == len(v) >= least
-        ),
-        names=rule.names,
-    )
-
-
-TEXT = Rule("a string of printable characters", lambda v: isinstance(v, str) and v.isprintable())
-FLAG = Rule("True or False", lambda v: isinstance(v, bool))
-AUGMENTATION = Rule(
-    f"operations of {', '.join(OPS)} joined by '_', or 'none'",
-    lambda v: isinstance(v, str) and (v == "none" or all(op in OPS for op in v.split("_"))),
-)
-SEED = integer(0, 2**31 - 1)
-RATE = number(0.0, 100.0, open_ends=True)
-UNIT = number(0.0, 1.0)
-OPEN_UNIT = number(0.0, 1.0, open_ends=True)
-MOMENTUM = number(0.0, 0.9999)
-FRACTIONS = several(OPEN_UNIT)
-
-SCHEMA: dict[str, tuple[Any, Rule]] = {
-    "name": ("experiment", TEXT),
+RECIPES = ("ours", "published")
+FIELDS = {
+    "name": Field("experiment", TEXT),
     # The method whose output goes to the working directory itself, and those it is compared with.
-    "method": ("csdm", choice(METHODS)),
-    "baselines": ((), several(choice(METHODS))),
-    # How several networks are trained at once: see csdm_jax.training.parallel.
-    "parallel": (parallel.AUTO, choice((parallel.AUTO, *parallel.STRATEGIES))),
-    "data.name": ("digits", choice(data.SOURCES)),
-    "data.data_dir": ("", TEXT),
-    "data.cache_dir": ("", TEXT),
-    "data.imbalance_factor": (100.0, number(1.0, 1e6)),
-    "data.rule": ("ltdd", choice(RULES)),
-    "data.seed": (0, SEED),
-    # Where training images stay; "auto" keeps them on the host when the device is too small.
-    "data.placement": ("auto", choice(("auto", "device", "host"))),
-    "network.name": ("convnet", choice(networks.NETWORKS)),
-    "network.depth": (3, integer(1, 8)),
-    "network.width": (128, integer(1, 4096)),  # 128 is the published one, for every network
-    # Extractors: NCFM's pretraining.
-    "extractors.count": (20, integer(1, 1000)),
-    "extractors.seed": (0, SEED),
-    "extractors.pool_dir": ("", TEXT),
-    "extractors.epochs": (60, integer(1, 100_000)),
-    "extractors.batch": (128, integer(1, 65_536)),
-    "extractors.optimiser": ("sgd", choice(OPTIMISERS)),
-    "extractors.learning_rate": (0.01, RATE),
-    "extractors.momentum": (0.9, MOMENTUM),
-    "extractors.weight_decay": (5e-4, UNIT),
-    "extractors.decay_at": ((2 / 3, 5 / 6), FRACTIONS),
-    "extractors.decay": (0.2, number(0.0, 1.0)),
-    "extractors.augmentation": ("color_crop", AUGMENTATION),
-    "extractors.augmentation_mode": ("ncfm", choice(MODES)),
-    "extractors.cutmix": (0.5, UNIT),
-    "extractors.logit_adjustment": (0.0, number(0.0, 10.0)),
-    # Distillation: NCFM's recipe, the paper's number of steps.
-    "distill.seeds": ((0,), several(SEED, least=1)),
-    "distill.ipc": (10, integer(1, 10_000)),
-    "distill.parameterisation": ("mosaic", choice(PARAMETERISATIONS)),
-    "distill.factor": (2, integer(1, 16)),
-    "distill.reuse_images": (False, FLAG),
-    "distill.steps": (10_000, integer(1, 10_000_000)),
-    "distill.log_every": (100, integer(1, 100_000)),
-    # Steps between checkpoints, checkpoints that stay, and what a NaN or infinity leads to.
-    "distill.checkpoint_every": (500, integer(1, 10_000_000)),
-    "distill.keep_checkpoints": (2, integer(1, 1000)),
-    "distill.on_nonfinite": ("stop", choice(("stop", "rollback"))),
-    "distill.batch": (1024, integer(1, 1_000_000)),
-    # Classes in a step; 0 takes all. For many classes: the cost of a step is linear in it.
-    "distill.classes_per_step": (0, integer(0, 1_000_000)),
-    # Images per forward pass: bounds memory.
-    "distill.forward_batch": (4096, integer(1, 1_000_000)),
-    # In which the extractors compute while images are distilled.
-    "distill.dtype": ("float32", choice(("float32", "bfloat16"))),
-    "distill.optimiser": ("adamw", choice(OPTIMISERS)),
-    "distill.learning_rate": (1e-3, RATE),
-    "distill.momentum": (0.9, MOMENTUM),
-    "distill.weight_decay": (5e-4, UNIT),
-    "distill.plateau_factor": (0.5, number(0.0, 1.0, open_ends=True)),
-    "distill.plateau_patience": (500, integer(1, 10_000_000)),
-    "distill.plateau_window": (1, integer(1, 1_000_000)),
-    "distill.augmentation": ("color_crop_cutout", AUGMENTATION),
-    "distill.augmentation_mode": ("ncfm", choice(MODES)),
-    "distill.loss_scale": (300.0, number(0.0, 1e9, open_ends=True)),
-    "distill.calibration": (1.0, number(0.0, 1e6)),
-    "sdd.kernel": ("rbf", choice(KERNELS)),
-    "sdd.scale": (1.0, number(0.0, 1e6, open_ends=True)),
-    "sdd.nu": (1.5, number(0.0, 1e3, open_ends=True)),
-    "sdd.num_frequencies": (4096, integer(1, 1_000_000)),
-    # What features and frequencies are rounded to before they are multiplied; sums are float32.
-    "sdd.matmul_dtype": ("float32", choice(("float32", "bfloat16"))),
-    "sdd.frequency_method": ("iid", choice(FREQUENCY_METHODS)),
-    # The kernel of the method "mmd"; shift-invariant ones take their scale from sdd.
-    "mmd.kernel": ("polynomial", choice(mmd.KERNELS)),
-    "mmd.degree": (2, integer(1, 16)),
-    "mmd.gamma": (1.0, number(0.0, 1e6, open_ends=True)),
-    "mmd.coef0": (1.0, number(0.0, 1e6)),  # below 0 the polynomial is no kernel
-    "alpha.head": (0.7, OPEN_UNIT),
-    "alpha.tail": (0.3, OPEN_UNIT),
-    "alpha.single": (0.7, OPEN_UNIT),
-    # "tuning" looks at training images outside the long-tailed set: for choosing settings.
-    "evaluate.on": ("test", choice(("test", "tuning"))),
-    "evaluate.networks": (("convnet",), several(choice(networks.NETWORKS), least=1)),
-    "evaluate.count": (5, integer(1, 1000)),
-    "evaluate.seed": (1000, SEED),
-    "evaluate.epochs": (2000, integer(1, 1_000_000)),
-    "evaluate.check_every": (100, integer(1, 1_000_000)),
-    "evaluate.batch": (128, integer(1, 65_536)),
-    "evaluate.optimiser": ("adamw", choice(OPTIMISERS)),
-    "evaluate.learning_rate": (1e-3, RATE),
-    "evaluate.momentum": (0.9, MOMENTUM),
-    "evaluate.weight_decay": (5e-4, UNIT),
-    "evaluate.decay_at": ((0.2, 0.4, 0.6, 0.8), FRACTIONS),
-    "evaluate.decay": (0.5, number(0.0, 1.0)),
-    "evaluate.augmentation": ("color_crop_cutout_flip_scale_rotate", AUGMENTATION),
-    "evaluate.augmentation_mode": ("ncfm", choice(MODES)),
-    "evaluate.cutmix": (0.5, UNIT),
+    "method": Field("csdm", choice(METHODS)),
+    "baselines": Field((), several(choice(METHODS))),
+    # "ours": one protocol for all methods; "published": with each method the settings that its
+    # authors published for it, in place of this configuration's.
+    "recipe": Field("ours", choice(RECIPES)),
 }
+
+
+def schema() -> dict[str, Field]:
+    """Every field as "section.field", those of the registered methods among them."""
+    rooms = (data_settings, network_settings, training_settings, distillation_settings)
+    fields = dict(FIELDS)
+    for room in rooms:
+        fields |= room.FIELDS
+    for kind in METHODS.values():
+        fields |= kind.fields
+    return fields | evaluation_settings.FIELDS
+
 
 BOOKKEEPING = (
     "name",
@@ -223,7 +79,7 @@ MAY_CHANGE = (
 def default_config() -> ml_collections.ConfigDict:
     """All fields at their defaults, locked against unknown names."""
     config = ml_collections.ConfigDict()
-    for name, (default, _) in SCHEMA.items():
+    for name, (default, _) in schema().items():
         section, _, leaf = name.rpartition(".")
         if section and section not in config:
             config[section] = ml_collections.ConfigDict()
@@ -281,13 +137,14 @@ def rule_of(name: str) -> Rule:
     Raises:
       ConfigError: for an unknown field; says the nearest valid name.
     """
-    if name not in SCHEMA:
-        near = difflib.get_close_matches(name, SCHEMA, n=1)
+    fields = schema()
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
         hint = (
-            f"; did you mean config.{near[0]}?" if near else f": choose among {', '.join(SCHEMA)}"
+            f"; did you mean config.{near[0]}?" if near else f": choose among {', '.join(fields)}"
         )
         raise ConfigError(f"config.{name} is not a field{hint}")
-    return SCHEMA[name][1]
+    return fields[name].rule
 
 
 def check_field(name: str, value: Any) -> None:
@@ -316,7 +173,7 @@ def validate(config: Any) -> None:
     flat = flatten(config)
     for name, value in flat.items():
         check_field(name, value)
-    missing = sorted(set(SCHEMA) - set(flat))
+    missing = sorted(set(schema()) - set(flat))
     if missing:
         raise ConfigError(f"config lacks {', '.join(missing)}: start from default_config()")
     if flat["method"] in flat["baselines"]:

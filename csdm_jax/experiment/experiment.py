@@ -26,9 +26,10 @@ from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Loop
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import supplies
 from csdm_jax.runtime import cluster, interruption
 from csdm_jax.runtime.sharding import Devices
-from csdm_jax.training import extractors
+from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
@@ -38,20 +39,21 @@ class Experiment:
     """What the stages share, built from a valid configuration.
 
     Args:
-      config: a ConfigDict with the fields of `csdm_jax.experiment.config.SCHEMA`.
+      config: a ConfigDict with the fields of `csdm_jax.experiment.config.schema`.
       workdir: where everything is written.
+      dataset: what the configuration names, where it is loaded already.
 
     Raises:
       ConfigError: for a field that breaks its rule.
       ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
     """
 
-    def __init__(self, config: Any, workdir: Path):
+    def __init__(self, config: Any, workdir: Path, dataset: data.Dataset | None = None):
         configuration.validate(config)
         self.config = config
         self.workdir = Path(workdir)
         self.form = parameterisations.create(config.distill.parameterisation, config.distill.factor)
-        self.dataset = data.load(
+        self.dataset = dataset or data.load(
             config.data.name,
             data_dir=config.data.data_dir or None,
             cache_dir=config.data.cache_dir or None,
@@ -88,8 +90,22 @@ class Experiment:
             self.create_network(architecture)
         for section in (config.extractors, config.evaluate, config.distill):
             Augmentation.parse(section.augmentation, mode=section.augmentation_mode)
-        methods.csdm.check_frequencies(config.sdd)
-        methods.mmd.check_kernel(config)
+        for method in (config.method, *config.baselines):
+            methods.kind(method).check(config)
+            self.of(method)
+
+    @functools.cache  # noqa: B019 (an experiment lives as long as the program)
+    def of(self, method: str) -> Experiment:
+        """The experiment as a method is run in it: with its published settings, if asked for."""
+        published = methods.kind(method).published
+        if self.config.recipe != "published" or not published:
+            return self
+        config = self.config.copy_and_resolve_references()
+        config.update_from_flattened_dict(published)
+        if config.to_dict() == self.config.to_dict():
+            return self
+        config.update({"method": method, "baselines": ()})
+        return Experiment(config, self.workdir, self.dataset)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
@@ -175,6 +191,29 @@ class Experiment:
         cluster.wait("the extractors")
         return cluster.broadcast(pool)
 
+    @functools.cache  # noqa: B019
+    def trajectories(self, every: int) -> trajectories.Trajectories:
+        """Weights along the training of the extractors, like `pool`.
+
+        Args:
+          every: epochs between two snapshots.
+        """
+        on_host, settings = self.stays_on_host, self.config.extractors
+        shape = settings.count, trajectories.length(settings.epochs, every)
+        found = trajectories.like(self.network, *shape)
+        if cluster.is_first():
+            found = trajectories.ensure_trajectories(
+                self._pool_folder,
+                self.pool_description(self.network, self.data_identity),
+                trainer=self._create_trainer(self.network, settings),
+                data=self._for_training(self.host, on_host),
+                count=settings.count,
+                every=every,
+                seed=settings.seed,
+            )
+        cluster.wait("the trajectories")
+        return cluster.broadcast(found)
+
     def _own_pool(self, on_host: bool) -> extractors.Pool:
         settings = self.config.extractors
         if not cluster.is_first():
@@ -218,10 +257,14 @@ class Experiment:
             self.pool_description(network, identity),
             network=network,
             trainer=self._create_trainer(network, settings),
-            data=to_device(host) if not on_host and fits(host) else host,
+            data=self._for_training(host, on_host),
             count=count,
             seed=settings.seed,
         )
+
+    @staticmethod
+    def _for_training(host: HostData, on_host: bool) -> DeviceData | HostData:
+        return to_device(host) if not on_host and fits(host) else host
 
     def pool_description(
         self, network: networks.Network, identity: dict[str, Any]
@@ -256,22 +299,32 @@ class Experiment:
         return accuracies
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
-    def trainer(self, architecture: str, augmented: bool = True) -> Trainer:
+    def trainer(
+        self, architecture: str, augmented: bool = True, lr: float | None = None
+    ) -> Trainer:
         """Trains evaluation networks; one for all runs, so that its step is compiled once."""
-        return self._create_trainer(self.create_network(architecture), self._evaluation(augmented))
+        network = self.create_network(architecture)
+        return self._create_trainer(network, self._evaluation(augmented, lr))
 
-    def _evaluation(self, augmented: bool) -> Any:
-        """The section `evaluate` of the configuration, or the same without augmentation."""
+    def _evaluation(self, augmented: bool, lr: float | None) -> Any:
+        """The section `evaluate` of the configuration, for one kind of evaluation.
+
+        A set with a learning rate of its own was made for gradient descent with it.
+        """
         settings = self.config.evaluate.copy_and_resolve_references()
         if not augmented:
             settings.update({"augmentation": "none", "cutmix": 0.0})
+        if lr is not None:
+            settings.update({"optimiser": "sgd", "learning_rate": lr})
         return settings
 
-    def evaluation_settings(self, augmented: bool = True) -> dict[str, Any]:
+    def evaluation_settings(
+        self, augmented: bool = True, lr: float | None = None
+    ) -> dict[str, Any]:
         """What one evaluation depends on beside the set and the network's seed."""
         settings = {
             name: value
-            for name, value in self._evaluation(augmented).to_dict().items()
+            for name, value in self._evaluation(augmented, lr).to_dict().items()
             if name not in ("networks", "count", "seed")
         }
         return settings | {
@@ -300,6 +353,7 @@ class Experiment:
         seeds: range | None = None,
         replicate: int = 0,
         augmented: bool = True,
+        lr: float | None = None,
     ) -> list[evaluate.Result]:
         """Trains fresh networks on a set by the recipe of `config.evaluate` and tests them.
 
@@ -312,12 +366,13 @@ class Experiment:
           seeds: of the networks; those of the configuration when left out.
           replicate: the seed of the distillation, see `evaluate.evaluate`.
           augmented: whether with the augmentation and CutMix of the configuration, or without.
+          lr: the set's own learning rate, if it has one: networks are then trained by SGD with it.
         """
         return evaluate.evaluate(
             images,
             targets,
             self.test_set,
-            trainer=self.trainer(architecture, augmented),
+            trainer=self.trainer(architecture, augmented, lr),
             seeds=self.evaluation_seeds if seeds is None else seeds,
             replicate=replicate,
             check_every=self.config.evaluate.check_every,
@@ -331,16 +386,16 @@ class Experiment:
     @functools.cache  # noqa: B019
     def loop(self, method: str) -> Loop:
         """The loop of a method; one for all seeds, so that its step is compiled once."""
+        settings = self.config.distill
         context = methods.base.Context(
-            data=self.training_data,
             host=self.host,
-            network=self.create_network(self.config.network.name, self.config.distill.dtype),
-            pool=None if method == "random" else self.pool,
+            network=self.create_network(self.config.network.name, settings.dtype),
             normaliser=self.normaliser,
-            parameterisation=self.form,
+            form=(settings.parameterisation, settings.factor),
             devices=self.devices,
         )
-        return Loop(methods.create(method, self.config, context), self.devices)
+        made = methods.create(method, self.config, context)
+        return Loop(made, self.training_data, supplies.supplied(self, method), self.devices)
 
     @property
     def runs(self) -> list[tuple[str, int]]:

@@ -20,8 +20,11 @@ from absl import logging
 
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import METRICS, Finished, Rhythm
+from csdm_jax.distillation.methods.matching import spectral
+from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
 from csdm_jax.runtime import cluster, interruption, memory
@@ -67,10 +70,10 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
 def _follow(experiment: Experiment, stage: str) -> None:
     """The part of a process that is not the first: the pool it is told, and every step."""
     if stage in ("all", "extractors"):
-        _ = experiment.pool
+        _supply(experiment)
     for method, seed in experiment.runs:
         if stage in ("all", "distill") and not cluster.told(False):
-            distill(experiment, method, seed, identity={})
+            distill(experiment.of(method), method, seed, identity={})
     cluster.wait("the end")
 
 
@@ -80,10 +83,11 @@ def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
         extractor_stage(experiment)
     for method, seed in experiment.runs:
         interruption.check("between two runs")
+        own = experiment.of(method)
         if stage in ("all", "distill"):
-            distill_stage(experiment, method, seed)
+            distill_stage(own, method, seed)
         if stage in ("all", "evaluate"):
-            evaluate_stage(experiment, method, seed)
+            evaluate_stage(own, method, seed)
     if stage in ("all", "report"):
         interruption.check("before the report")
         return report_stage(experiment)
@@ -122,8 +126,11 @@ def check_claim(config: Any, workdir: Path) -> None:
 
 
 def extractor_stage(experiment: Experiment) -> None:
-    """Trains the pool and says how good it is (shown only: nothing is selected by it)."""
+    """Makes what the methods need, and says how good a pool is (nothing is selected by it)."""
     start = time.monotonic()
+    if not _supply(experiment):
+        logging.info("extractors: no method needs any")
+        return
     pool = experiment.pool
     accuracies = experiment.pool_accuracies(experiment.network, pool)
     summary = {
@@ -137,20 +144,25 @@ def extractor_stage(experiment: Experiment) -> None:
     logging.info("extractors: accuracy %s (shown only)", summary["accuracy"])
 
 
+def _supply(experiment: Experiment) -> bool:
+    """Makes what the methods of all runs need; whether the configuration's pool is among it."""
+    pooled = False
+    for method in dict.fromkeys(method for method, _ in experiment.runs):
+        own = experiment.of(method)
+        supplies.supplied(own, method)
+        wanted = any(isinstance(one, Pool | Teacher) for one in methods.kind(method).needs)
+        pooled |= own is experiment and wanted
+    return pooled
+
+
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
     """Distils with one method and seed, and saves the set with its card."""
-    settings, folder = experiment.config.distill, experiment.folder(name, seed)
+    folder = experiment.folder(name, seed)
     if cluster.told(_is_distilled(experiment, name, seed)):
         logging.info("%s seed %d: distilled before", name, seed)
         return
     finished = distill(experiment, name, seed, identity=experiment.identity(name, seed))
-    result = distilled.DistilledSet(
-        images=np.asarray(experiment.loop(name).method.stored(finished.state)),
-        labels=methods.base.stored_labels(experiment.dataset.num_classes, settings.ipc),
-        parameterisation=settings.parameterisation,
-        factor=settings.factor,
-        num_classes=experiment.dataset.num_classes,
-    )
+    result = experiment.loop(name).method.result(finished.state)
     distilled.save(folder, result, _card(experiment, name, seed, finished))
     _add_timing(folder, distillation=finished.seconds, since_the_start=True)
 
@@ -259,18 +271,17 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             f"config.distill.steps is {experiment.config.distill.steps}: run the stage 'distill' "
             "there first"
         )
-    images, targets = result.training_data()
     accuracies = {}
     for architecture in experiment.config.evaluate.networks:
         identity = {
             "distilled": card[distilled.DIGEST],
             "replicate": seed,
-            "settings": experiment.evaluation_settings(),
+            "settings": experiment.evaluation_settings(lr=result.lr),
         }
         evaluations = experiment.evaluate(
             architecture,
-            images,
-            targets,
+            *result.training_data(),
+            lr=result.lr,
             kept=evaluate.Kept(folder / "evaluations" / architecture, identity),
             label=f"evaluate {name} seed {seed} {architecture}",
             replicate=seed,
@@ -300,7 +311,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     result, card = distilled.load(experiment.workdir)
     if spectra.read(experiment.workdir, card) is not None:
         return
-    params, sdd = experiment.trained_extractor(), experiment.config.sdd
+    params = experiment.trained_extractor()
     if params is None:  # no method needed one
         return
     logging.info("report: characteristic functions of a head and a tail class")
@@ -311,7 +322,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
         network=experiment.network,
         params=params,
         normaliser=experiment.normaliser,
-        kernel=methods.csdm.KERNELS[sdd.kernel](sdd),
+        kernel=spectral.kernel_of(experiment.config),
     )
     spectra.write(experiment.workdir, card, measured)
 

@@ -116,7 +116,7 @@ def _row(fields: tuple[str, ...], text: str) -> tuple[Any, ...]:
 
 def _value(field: str, text: str) -> Any:
     """The value that a text means for a field, by the type of the field's default."""
-    default, _ = configuration.SCHEMA[field]
+    default, _ = configuration.schema()[field]
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -7,13 +7,17 @@ and one line in `PARAMETERISATIONS`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
 from csdm_jax.parameterisations.mosaic import Mosaic
 from csdm_jax.parameterisations.pixels import Pixels
 from csdm_jax.runtime.registry import lookup
+
+Stored = dict[str, Any]
+"""Named float arrays of any shape, class-major along their first axis, which is a multiple of the
+number of classes. What shows as an image is named "images"."""
 
 
 class Parameterisation(Protocol):
@@ -24,15 +28,20 @@ class Parameterisation(Protocol):
         """Training images that one stored image decodes to; as many real images start it."""
         ...
 
-    def encode(self, images: jax.Array) -> jax.Array:
-        """Real images `[n * tiles, H, W, ch]` in [0, 1] to `n` stored ones, `[n, H, W, ch]`."""
+    def encode(self, images: jax.Array) -> Stored:
+        """Real images `[n * tiles, H, W, ch]` in [0, 1], class-major, to what stores them."""
         ...
 
-    def decode(self, stored: jax.Array) -> jax.Array:
-        """Stored images `[n, H, W, ch]` to training images `[n * tiles, H, W, ch]`.
+    def decode(self, stored: Stored) -> jax.Array:
+        """What is stored to training images `[n * tiles, H, W, ch]`.
 
         The tiles of one stored image follow one another.
         """
+        ...
+
+    def project(self, stored: Stored) -> Stored:
+        """The nearest that may be stored: after each update, what has left its range is brought
+        back."""
         ...
 
     def check(self, image_shape: tuple[int, int, int]) -> None:

@@ -10,9 +10,11 @@ import dataclasses
 
 import jax
 
+from csdm_jax.parameterisations.pixels import Pixels
+
 
 @dataclasses.dataclass(frozen=True)
-class Mosaic:
+class Mosaic(Pixels):
     """A grid of `factor` x `factor` images in each stored one.
 
     Args:
@@ -22,7 +24,7 @@ class Mosaic:
     factor: int
 
     @property
-    def tiles(self) -> int:
+    def tiles(self) -> int:  # type: ignore[override]
         """Images in one stored image."""
         return self.factor**2
 
@@ -36,7 +38,7 @@ class Mosaic:
                 "parameterisation 'pixels'"
             )
 
-    def encode(self, images: jax.Array) -> jax.Array:
+    def encode(self, images: jax.Array) -> dict[str, jax.Array]:
         """Down-samples `n f^2` images and lays them out in `n` grids, row by row ("mix")."""
         count, height, width, channels = images.shape
         f = self.factor
@@ -44,12 +46,14 @@ class Mosaic:
             images, (count, height // f, width // f, channels), "bilinear", antialias=True
         )
         grid = small.reshape(count // f**2, f, f, height // f, width // f, channels)
-        return grid.swapaxes(2, 3).reshape(count // f**2, height, width, channels)
+        stored = grid.swapaxes(2, 3).reshape(count // f**2, height, width, channels)
+        return super().encode(stored)
 
-    def decode(self, stored: jax.Array) -> jax.Array:
+    def decode(self, stored: dict[str, jax.Array]) -> jax.Array:
         """Cuts `[n, H, W, ch]` into tiles and up-samples each to `[n f^2, H, W, ch]`."""
-        count, height, width, channels = stored.shape
+        images = super().decode(stored)
+        count, height, width, channels = images.shape
         f = self.factor
-        grid = stored.reshape(count, f, height // f, f, width // f, channels).swapaxes(2, 3)
+        grid = images.reshape(count, f, height // f, f, width // f, channels).swapaxes(2, 3)
         small = grid.reshape(count * f**2, height // f, width // f, channels)
         return jax.image.resize(small, (count * f**2, height, width, channels), "bilinear")

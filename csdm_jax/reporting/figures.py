@@ -103,14 +103,15 @@ def _colour(number: int) -> str:
 
 
 def draw_images(result: DistilledSet, card: dict[str, Any]) -> bytes:
-    """The stored images as a PNG: a row per class, in label order.
+    """The stored images (decoded, where no images are stored): a PNG, a row per class.
 
-    At most `COLUMNS` images a class, and `CLASSES` classes, evenly spaced.
+    In label order; at most `COLUMNS` images a class, and `CLASSES` classes, evenly spaced.
     """
     num_classes, ipc = result.num_classes, card["ipc"]
-    columns, rows = min(ipc, COLUMNS), spaced(num_classes, CLASSES)
-    height, width, channels = result.images.shape[1:]
-    grid = result.images.reshape(num_classes, ipc, height, width, channels)[rows, :columns]
+    images = result.images
+    height, width, channels = images.shape[1:]
+    columns, rows = min(len(images) // num_classes, COLUMNS), spaced(num_classes, CLASSES)
+    grid = images.reshape(num_classes, -1, height, width, channels)[rows, :columns]
     framed = np.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
     sheet = framed.swapaxes(1, 2).reshape(len(rows) * (height + 2), columns * (width + 2), -1)
     counts = card["data"]["counts"]

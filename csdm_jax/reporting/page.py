@@ -17,7 +17,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from csdm_jax import parameterisations
 from csdm_jax.evaluation.statistics import last_text
 from csdm_jax.experiment.config import flatten
 from csdm_jax.reporting import figures, history, spectra
@@ -132,7 +131,7 @@ def render(
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
         images=_images(main, real or {}),
-        tiles=parameterisations.create(main.result.parameterisation, main.result.factor).tiles,
+        tiles=main.result.form.tiles if "images" in main.result.stored else 1,
         loss_figures=_loss_figures(main),
         spectrum_figures=_spectrum_figures(main),
         spectrum=main.spectrum,
@@ -201,10 +200,14 @@ def _numbers(main: Run, compared: dict[str, dict[str, Any]]) -> list[tuple[str, 
     if main.counts:
         share = len(main.result.images) / sum(main.counts)
         numbers.append((f"{100 * share:.2g} %", "of the number of training images"))
-    numbers.append((_size(main.result.images.nbytes), "of float32 pixels"))
+    numbers.append((_size(_bytes(main.result)), "of float32 numbers"))
     if "distillation" in main.timings:
         numbers.append((_duration(main.timings["distillation"]), "of distillation"))
     return numbers
+
+
+def _bytes(result: distilled.DistilledSet) -> int:
+    return sum(array.nbytes for array in result.stored.values())
 
 
 def _stored(main: Run) -> str:
@@ -290,10 +293,9 @@ def _class_table(main: Run, compared: dict[str, dict[str, Any]]) -> dict[str, An
 
 def _images(main: Run, real: dict[int, np.ndarray]) -> list[dict[str, Any]]:
     """A row for each class shown: name, count and two strips, head to tail."""
-    labels = main.result.labels.argmax(1) if main.result.soft else main.result.labels
     rows = []
     for label in main.order[figures.spaced(len(main.order), SHOWN_CLASSES)]:
-        own = main.result.images[labels == label][:SHOWN_IMAGES]
+        own = main.result.of_class(label)[:SHOWN_IMAGES]
         pictures = {"distilled": own, "real": real.get(int(label), own[:0])}
         rows.append(
             {

@@ -15,7 +15,7 @@ TERMS = ("extractor weights", "real batch", "pixels", "loss", "gradient", "updat
 def finite(tree: Any) -> jax.Array:
     """Whether all floating-point numbers of a pytree are finite: a bool scalar on the device."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves], bool))
 
 
 def first_fault(finite_terms: dict[str, np.ndarray]) -> tuple[int, str] | None:

@@ -1,7 +1,7 @@
 """The distilled set: what a run leaves behind, and how it is read back.
 
-`distilled.npz` holds `images` (float32 `[n, H, W, ch]` in [0, 1], class-major) and `labels`
-(int32 `[n]`, or float32 `[n, K]` class probabilities); `card.json` beside it says all that a user
+`distilled.npz` holds what the parameterisation stores (for pixels and mosaics `images`, float32
+`[n, H, W, ch]` in [0, 1], class-major) and `labels`; `card.json` beside it says all that a user
 needs to train on them. The card holds the SHA-256 of the arrays and of itself, so that damage is
 noticed.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ FORM = ("parameterisation", "factor", "num_classes")
 ARRAYS, CARD = "distilled.npz", "card.json"
 DIGEST = "distilled_sha256"
 """Field of the card: the SHA-256 of the arrays' file."""
+KINDS = {
+    "hard": "hard (class index)",
+    "probabilities": "soft (class probabilities)",
+    "logits": "soft (logits: their softmax is the class probabilities)",
+}
+"""Kinds of labels, and what the card says of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,23 +40,68 @@ class DistilledSet:
     """Stored synthetic images with their labels.
 
     Attributes:
-      images: float32 `[n, H, W, ch]` in [0, 1].
-      labels: int32 `[n]` or float32 `[n, K]` (soft).
+      stored: float arrays by name, as the parameterisation stores them; an array alone is
+        `images`, float32 `[n, H, W, ch]` in [0, 1].
+      labels: of each of the n stored images: int32 `[n]`, or float32 `[n, K]` (soft).
       parameterisation: name of `csdm_jax.parameterisations`.
       factor: its factor.
       num_classes: K.
+      logits: whether soft labels are logits rather than probabilities.
+      lr: learning rate that was distilled with the images, for gradient descent on them; None when
+        evaluation has its own.
     """
 
-    images: np.ndarray
+    stored: Mapping[str, np.ndarray]
     labels: np.ndarray
     parameterisation: str
     factor: int
     num_classes: int
+    logits: bool = False
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.stored, Mapping):
+            object.__setattr__(self, "stored", {"images": self.stored})
+
+    @property
+    def form(self) -> parameterisations.Parameterisation:
+        """How the images are stored."""
+        return parameterisations.create(self.parameterisation, self.factor)
 
     @property
     def soft(self) -> bool:
-        """Whether labels are class probabilities."""
+        """Whether there is a label for every class of an image."""
         return self.labels.ndim == 2
+
+    @property
+    def label_kind(self) -> str:
+        """One of `KINDS`."""
+        return "hard" if not self.soft else "logits" if self.logits else "probabilities"
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float32 `[n, K]`: class probabilities of each stored image, whatever its labels are."""
+        if not self.soft:
+            return np.asarray(jax.nn.one_hot(self.labels, self.num_classes))
+        labels = jax.nn.softmax(jnp.asarray(self.labels)) if self.logits else self.labels
+        return np.asarray(labels, np.float32)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """int `[n]`: the class, or the most probable one, of each stored image."""
+        return self.labels.argmax(1) if self.soft else self.labels
+
+    @property
+    def images(self) -> np.ndarray:
+        """float32: the stored images `[n, H, W, ch]` where images are stored; else the decoded."""
+        if "images" in self.stored:
+            return np.asarray(self.stored["images"])
+        return np.asarray(self.form.decode(_arrays(self.stored)), np.float32)
+
+    def of_class(self, label: int) -> np.ndarray:
+        """Those of `images` that belong to a class."""
+        images = self.images
+        return images[np.repeat(self.classes, len(images) // len(self.labels)) == label]
 
     def training_data(self) -> tuple[jax.Array, jax.Array]:
         """What a network trains on.
@@ -57,21 +110,65 @@ class DistilledSet:
           Decoded images `[n * tiles, H, W, ch]` in [0, 1] and targets `[n * tiles, K]`, the
           probability of each class.
         """
-        form = parameterisations.create(self.parameterisation, self.factor)
-        images = form.decode(jnp.asarray(self.images))
-        labels = jnp.asarray(self.labels)
-        targets = labels if self.soft else jax.nn.one_hot(labels, self.num_classes)
-        return images, jnp.repeat(targets.astype(jnp.float32), form.tiles, axis=0)
+        form = self.form
+        images = form.decode(_arrays(self.stored))
+        return images, jnp.repeat(jnp.asarray(self.probabilities), form.tiles, axis=0)
+
+
+def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(array) for name, array in stored.items()}
+
+
+def decoded(stored: DistilledSet) -> DistilledSet:
+    """The set with its mosaics cut and up-sampled, so that any code can train on it."""
+    images, kept = np.asarray(stored.training_data()[0], np.float32), stored.images
+    return dataclasses.replace(
+        stored,
+        # Interpolation may leave the range of the pixels by a rounding error.
+        stored={"images": np.clip(images, kept.min(), kept.max())},
+        labels=np.repeat(stored.labels, stored.form.tiles, axis=0),
+        parameterisation="pixels",
+        factor=1,
+    )
 
 
 def check(distilled: DistilledSet) -> None:
     """Raises a ValueError when the fields break the rules of `DistilledSet`."""
-    images, labels = distilled.images, distilled.labels
     for name in ("factor", "num_classes"):
         value = getattr(distilled, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    parameterisations.create(distilled.parameterisation, distilled.factor)
+    _check_stored(distilled)
+    _check_labels(distilled)
+    lr = distilled.lr
+    if lr is not None and not (math.isfinite(lr) and lr > 0):
+        raise ValueError(f"a distilled learning rate must be finite and above 0, got {lr}")
+
+
+def _check_stored(distilled: DistilledSet) -> None:
+    stored, form = distilled.stored, distilled.form
+    if "images" in stored:
+        _check_images(distilled.images)
+    for name, array in stored.items():
+        if name == "labels" or not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"stored arrays must be floats, {name!r} is {array.dtype}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"stored arrays must be finite, {name!r} is not")
+    try:
+        decoded = jax.eval_shape(form.decode, _arrays(stored)).shape
+    except KeyError as error:
+        raise ValueError(
+            f"the parameterisation {distilled.parameterisation!r} misses the array {error}: "
+            f"the set has {sorted(stored)}"
+        ) from None
+    if len(distilled.labels) * form.tiles != decoded[0]:
+        raise ValueError(
+            f"{decoded[0] // form.tiles} distilled images need as many labels, [n] or [n, K], got "
+            f"shape {distilled.labels.shape}"
+        )
+
+
+def _check_images(images: np.ndarray) -> None:
     if images.ndim != 4 or 0 in images.shape or not np.issubdtype(images.dtype, np.floating):
         raise ValueError(
             f"distilled images must be floats [n, H, W, ch], got {images.dtype} {images.shape}"
@@ -81,30 +178,29 @@ def check(distilled: DistilledSet) -> None:
             "distilled images must be finite and within [0, 1], got values from "
             f"{images.min()} to {images.max()}: undo the normalisation first"
         )
-    if labels.ndim not in (1, 2) or len(labels) != len(images):
-        raise ValueError(
-            f"{len(images)} distilled images need as many labels, [n] or [n, K], got shape "
-            f"{labels.shape}"
-        )
+
+
+def _check_labels(distilled: DistilledSet) -> None:
+    labels, classes = distilled.labels, distilled.num_classes
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"labels must be [n] or [n, K], got shape {labels.shape}")
     if distilled.soft:
-        sums = labels.sum(1)
-        shaped = labels.shape[1] == distilled.num_classes
-        if not (
-            shaped
-            and labels.dtype.kind == "f"
-            and labels.min() >= 0
-            and np.allclose(sums, 1, atol=1e-3)
-        ):
+        shaped = labels.shape[1] == classes and labels.dtype.kind == "f"
+        if not (shaped and np.isfinite(labels).all()):
             raise ValueError(
-                f"soft labels must be probabilities [n, {distilled.num_classes}], got "
-                f"{labels.shape} with rows that sum to {sums.min():.3g}..{sums.max():.3g}"
+                f"soft labels must be finite floats [n, {classes}], got {labels.dtype} "
+                f"{labels.shape}"
+            )
+        sums = labels.sum(1)
+        if not distilled.logits and not (labels.min() >= 0 and np.allclose(sums, 1, atol=1e-3)):
+            raise ValueError(
+                f"soft labels must be probabilities [n, {classes}], got {labels.shape} with rows "
+                f"that sum to {sums.min():.3g}..{sums.max():.3g}"
             )
     elif labels.dtype.kind not in "iu":
         raise ValueError(f"labels [n] must be integers, class numbers from 0, got {labels.dtype}")
-    elif labels.min() < 0 or labels.max() >= distilled.num_classes:
-        raise ValueError(
-            f"labels must lie in 0..{distilled.num_classes - 1}, got {labels.min()}..{labels.max()}"
-        )
+    elif labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must lie in 0..{classes - 1}, got {labels.min()}..{labels.max()}")
 
 
 def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
@@ -117,13 +213,16 @@ def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
     """
     check(distilled)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=distilled.images, labels=distilled.labels)
+    arrays: dict[str, Any] = {**distilled.stored, "labels": distilled.labels}
+    np.savez_compressed(buffer, **arrays)
     files.write_bytes(folder / ARRAYS, buffer.getvalue())
     form = {
         "parameterisation": distilled.parameterisation,
         "factor": distilled.factor,
         "num_classes": distilled.num_classes,
-        "label_kind": "soft (class probabilities)" if distilled.soft else "hard (class index)",
+        "arrays": list(distilled.stored),
+        "label_kind": KINDS[distilled.label_kind],
+        "lr": distilled.lr,
         DIGEST: files.sha256(folder / ARRAYS),
     }
     files.write_sealed_json(folder / CARD, card | form)
@@ -146,7 +245,10 @@ def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
         raise ValueError(f"{folder / CARD} lacks {', '.join(missing)}: it is no card of a set")
     if files.sha256(folder / ARRAYS) != card[DIGEST]:
         raise files.DamagedError(f"{folder / ARRAYS} is not the file that its card describes")
-    arrays = read_npz(folder / ARRAYS, ("images", "labels"))
-    distilled = DistilledSet(arrays["images"], arrays["labels"], *(card[name] for name in FORM))
+    arrays = read_npz(folder / ARRAYS, (*card.get("arrays", ["images"]), "labels"))
+    labels = arrays.pop("labels")
+    logits = card.get("label_kind") == KINDS["logits"]
+    form = {name: card[name] for name in FORM}
+    distilled = DistilledSet(arrays, labels, **form, logits=logits, lr=card.get("lr"))
     check(distilled)
     return distilled, card

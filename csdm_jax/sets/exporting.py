@@ -11,10 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import parameterisations
 from csdm_jax.runtime.registry import lookup
 from csdm_jax.sets import distilled
 from csdm_jax.sets.formats import FORMATS, Content, Format, labels, pixels
@@ -55,7 +53,7 @@ def export_set(folder: Path, format_name: str, out: Path) -> dict[str, Any]:
     del card[distilled.DIGEST]  # of the run's file, not of what is written here
     facts = from_card(card | {"num_classes": stored.num_classes})
     with new_folder(Path(out)) as partial:
-        shown, content = _content(form, stored, facts, card.get("lr"))
+        shown, content = _content(form, stored, facts)
         extra = form.write(partial, content)
         written = card | _form_fields(form, format_name, shown, facts) | extra
         write_card = files.write_sealed_json if form.ours else files.write_json
@@ -64,16 +62,17 @@ def export_set(folder: Path, format_name: str, out: Path) -> dict[str, Any]:
 
 
 def _content(
-    form: Format, stored: distilled.DistilledSet, facts: Facts, lr: float | None
+    form: Format, stored: distilled.DistilledSet, facts: Facts
 ) -> tuple[distilled.DistilledSet, Content]:
     """The set as the format shows it (mosaics kept or decoded), and its arrays."""
-    whole = form.ours or (form.mosaics and stored.parameterisation == "mosaic")
-    shown = _class_major(stored if whole else decoded(stored))
+    shows = "images" in stored.stored
+    whole = shows and (form.ours or (form.mosaics and stored.parameterisation == "mosaic"))
+    shown = _class_major(stored if whole else distilled.decoded(stored))
     names = facts.class_names or tuple(str(label) for label in range(stored.num_classes))
     content = Content(
         pixels.from_unit(shown.images, form, facts),
-        labels.to_stored(shown.labels, form),
-        lr=lr,
+        labels.to_stored(shown.labels, form, logits=shown.logits),
+        lr=stored.lr,
         class_names=names,
     )
     return shown, content
@@ -81,21 +80,7 @@ def _content(
 
 def _class_major(shown: distilled.DistilledSet) -> distilled.DistilledSet:
     order = labels.class_major(shown.labels)
-    return dataclasses.replace(shown, images=shown.images[order], labels=shown.labels[order])
-
-
-def decoded(stored: distilled.DistilledSet) -> distilled.DistilledSet:
-    """The set with its mosaics cut and up-sampled, so that any code can train on it."""
-    form = parameterisations.create(stored.parameterisation, stored.factor)
-    images = np.asarray(form.decode(jnp.asarray(stored.images)), np.float32)
-    return distilled.DistilledSet(
-        # Interpolation may leave the range of the pixels by a rounding error.
-        images=np.clip(images, stored.images.min(), stored.images.max()),
-        labels=np.repeat(stored.labels, form.tiles, axis=0),
-        parameterisation="pixels",
-        factor=1,
-        num_classes=stored.num_classes,
-    )
+    return dataclasses.replace(shown, stored=shown.images[order], labels=shown.labels[order])
 
 
 def _form_fields(

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from csdm_jax import parameterisations
 from csdm_jax.runtime.registry import lookup
 from csdm_jax.sets import distilled
-from csdm_jax.sets.exporting import PREPROCESSING, TEST_PREPROCESSING, decoded, describe, per_class
+from csdm_jax.sets.exporting import PREPROCESSING, TEST_PREPROCESSING, describe, per_class
 from csdm_jax.sets.formats import FORMATS, Content, base, facts, labels, pixels
 from csdm_jax.sets.formats.facts import Facts
 from csdm_jax.sets.formats.folders import new_folder
@@ -62,20 +61,22 @@ def read_set(
     if content.class_names and names != content.class_names:
         targets = np.array([names.index(name) for name in content.class_names], np.int32)[targets]
     order = labels.class_major(targets)
-    factor = known.factor or form.factor
+    factor = 1 if content.decoded else known.factor or form.factor
+    kind = "mosaic" if factor > 1 else "pixels"
+    lr = content.lr if content.lr is not None else card.get("lr")
     result = distilled.DistilledSet(
-        images=images[order],
+        stored=images[order],
         labels=targets[order],
-        parameterisation=card.get("parameterisation", "mosaic" if factor > 1 else "pixels"),
+        parameterisation=kind if content.decoded else card.get("parameterisation", kind),
         factor=factor,
         num_classes=known.classes or targets.shape[-1],
+        lr=lr,
     )
     if not (keep_mosaics or form.ours):
         result = _decoded(result)
-    lr = content.lr if content.lr is not None else card.get("lr")
     kept = {name: value for name, value in card.items() if name not in DROPPED}
     notes = [*card.get("notes", []), *_notes(content, order)]
-    return result, kept | _card_fields(result, known, format_name, lr, notes)
+    return result, kept | _card_fields(result, known, format_name, notes)
 
 
 def _class_names(content: Content, known: Facts) -> tuple[str, ...]:
@@ -109,17 +110,16 @@ def _notes(content: Content, order: np.ndarray) -> list[str]:
 
 def _decoded(result: distilled.DistilledSet) -> distilled.DistilledSet:
     """The set with its mosaics decoded, when their factor fits the images."""
-    form = parameterisations.create(result.parameterisation, result.factor)
+    form = result.form
     height, width, channels = result.images.shape[1:]
     form.check((height, width, channels))
-    return decoded(result)
+    return distilled.decoded(result)
 
 
 def _card_fields(
     result: distilled.DistilledSet,
     known: Facts,
     format_name: str,
-    lr: float | None,
     notes: list[str],
 ) -> dict[str, Any]:
     """What a user of the imported set needs, as it is held now."""
@@ -142,10 +142,10 @@ def _card_fields(
         "parameterisation": result.parameterisation,
         "factor": result.factor,
         "num_classes": result.num_classes,
-        "label_kind": "soft (class probabilities)" if result.soft else "hard (class index)",
+        "label_kind": distilled.KINDS[result.label_kind],
         "preprocessing": PREPROCESSING["unit"],
         "test_preprocessing": TEST_PREPROCESSING,
-        "lr": lr,
+        "lr": result.lr,
         "notes": notes,
     }
 
@@ -175,7 +175,7 @@ def write_set(
     if card["outside"]:
         note = f"{card['outside']:.1%} of the values lay outside [0, 1] and were clipped"
         card = card | {"value_range": [0.0, 1.0], "outside": 0.0, "notes": [*card["notes"], note]}
-        result = dataclasses.replace(result, images=np.clip(result.images, 0, 1))
+        result = dataclasses.replace(result, stored=np.clip(result.images, 0, 1))
     with new_folder(Path(out)) as partial:
         distilled.save(partial, result, card)
 

@@ -102,54 +102,114 @@ def ensure_pool(
       count: K, at least 1.
       seed: network k is a pure function of (seed, k).
     """
+    found = ensure(folder, description, Ends(network), trainer, data, count=count, seed=seed)
+    return Pool(found["initial"], found["trained"])
+
+
+def trained(folder: Path, description: dict[str, Any], network: Network) -> Params | None:
+    """The trained weights of a pool's first network; None when it is not in `folder`."""
+    weights = _load(_path(Path(folder) / pool_name(description), 0), Ends(network))
+    return None if weights is None else weights["trained"]
+
+
+class Ends:
+    """What is kept of a training: the weights at its two ends.
+
+    Args:
+      network: architecture.
+    """
+
+    report_every = 1  # epochs between two calls of `report`
+
+    def __init__(self, network: Network):
+        self.network = network
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the weights that are kept, each a pytree."""
+        return ("initial", "trained")
+
+    def shapes(self) -> Params:
+        """Of one kept pytree."""
+        return jax.eval_shape(self.network.init, jax.random.key(0))
+
+    def report(self, number: int, params: Params) -> None:
+        """Sees a network's weights on the way."""
+
+    def finish(self, number: int, initial: Params, final: Params) -> dict[str, Params]:
+        """What is kept of a network."""
+        del number
+        return {"initial": initial, "trained": final}
+
+
+def ensure(
+    folder: Path,
+    description: dict[str, Any],
+    record: Ends,
+    trainer: Trainer,
+    data: DeviceData | HostData,
+    *,
+    count: int,
+    seed: int,
+) -> dict[str, Params]:
+    """Loads what is kept of several trainings, training the networks that are not there yet.
+
+    Args:
+      folder, description, trainer, data, count, seed: see `ensure_pool`.
+      record: what is kept of each.
+
+    Returns:
+      For each name of the record its pytree, stacked along a leading axis of `count`.
+    """
     folder = Path(folder) / pool_name(description)
     if not (folder / "description.json").exists():  # a finished pool may be read-only
         files.write_json(folder / "description.json", description)
     paths = [_path(folder, k) for k in range(count)]
-    members = [_load(path, network) for path in paths]
+    members = [_load(path, record) for path in paths]
     if any(member is None for member in members):
         with lock.awaited(folder):  # another run may be training the same pool
-            _train_missing(paths, root_key("extractors", seed), trainer, data)
-        members = [_load(path, network) for path in paths]
-    halves = zip(*members, strict=True)
-    return Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
+            _train_missing(paths, root_key("extractors", seed), record, trainer, data)
+        members = [_load(path, record) for path in paths]
+    whole = [member for member in members if member is not None]
+    return jax.tree.map(lambda *leaf: jnp.stack(leaf), *whole)
 
 
-def _train_missing(paths: list[Path], key, trainer: Trainer, data: DeviceData | HostData) -> None:
+def _train_missing(
+    paths: list[Path], key, record: Ends, trainer: Trainer, data: DeviceData | HostData
+) -> None:
     """Trains the networks of `paths` that are not there."""
-    missing = {k: path for k, path in enumerate(paths) if _load(path, trainer.network) is None}
+    missing = {k: path for k, path in enumerate(paths) if _load(path, record) is None}
     progress = Progress("extractors", len(paths) * trainer.recipe.epochs)
     progress.reach((len(paths) - len(missing)) * trainer.recipe.epochs)
     if missing:
         images = data if isinstance(data, HostData) else data.images
         targets = jax.nn.one_hot(data.labels, len(data.counts))
-        _train(missing, key, trainer, images, targets, progress)
+        _train(missing, key, record, trainer, images, targets, progress)
     progress.close()
-
-
-def trained(folder: Path, description: dict[str, Any], network: Network) -> Params | None:
-    """The trained weights of a pool's first network; None when it is not in `folder`."""
-    weights = _load(_path(Path(folder) / pool_name(description), 0), network)
-    return None if weights is None else weights[1]
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"network-{number:02d}.msgpack"
 
 
-def _train(paths: dict[int, Path], key, trainer, images, targets, progress) -> None:
-    """Trains networks; saves each one's initial and trained weights, whole or not at all."""
+def _train(
+    paths: dict[int, Path], key, record: Ends, trainer: Trainer, images, targets, progress
+) -> None:
+    """Trains networks; saves what is kept of each, whole or not at all."""
     keys = [jax.random.split(jax.random.fold_in(key, k)) for k in paths]
     stems = [path.stem for path in paths.values()]
+    epochs = dict.fromkeys(range(len(keys)), 0)
 
     def start(number):
         return trainer.network.init(keys[number][0])
 
     def on_report(number, epoch, params, loss):
-        progress.reach(progress.done + 1, loss=loss)
+        record.report(number, params)
+        progress.reach(progress.done + epoch - epochs[number], loss=loss)
+        epochs[number] = epoch
 
-    def save(number, trained):
-        weights = jax.device_get({"initial": start(number), "trained": trained})
+    def save(number, final):
+        weights = jax.device_get(record.finish(number, start(number), final))
         path = [*paths.values()][number]
         files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
         logging.info("extractor saved: %s", path)
@@ -161,11 +221,12 @@ def _train(paths: dict[int, Path], key, trainer, images, targets, progress) -> N
         on_finish=save,
         labels=[f"extractor {stem}" for stem in stems],
         start=start,
+        report_every=record.report_every,
         on_report=on_report,
     )
 
 
-def _load(path: Path, network: Network) -> tuple[Params, Params] | None:
+def _load(path: Path, record: Ends) -> dict[str, Params] | None:
     """One network's weights; None when there are none. What is damaged is set aside."""
     try:
         weights = flax.serialization.msgpack_restore(files.read_sealed_bytes(path))
@@ -174,17 +235,16 @@ def _load(path: Path, network: Network) -> tuple[Params, Params] | None:
     except files.DamagedError as error:
         files.set_aside(path, error)
         return None
-    expected = jax.eval_shape(network.init, jax.random.key(0))
-    for half in ("initial", "trained"):
-        found = jax.tree.map(jnp.shape, weights[half])
-        if found != jax.tree.map(lambda leaf: leaf.shape, expected):
+    expected = jax.tree.map(lambda leaf: leaf.shape, record.shapes())
+    for name in record.names:
+        if jax.tree.map(jnp.shape, weights.get(name)) != expected:
             raise ValueError(
-                f"extractor {path} does not hold the weights of {network.name}: delete the file, "
-                "it will be trained again"
+                f"extractor {path} does not hold the weights of {record.network.name}: delete the "
+                "file, it will be trained again"
             )
-        if not health.finite(weights[half]):
+        if not health.finite(weights[name]):
             raise FloatingPointError(
-                f"extractor {path}: its {half} weights are not finite: delete the file, it will be "
+                f"extractor {path}: its {name} weights are not finite: delete the file, it will be "
                 "trained again"
             )
-    return weights["initial"], weights["trained"]
+    return {name: weights[name] for name in record.names}

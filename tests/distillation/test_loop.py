@@ -6,53 +6,31 @@ import jax
 import numpy as np
 import pytest
 
-from csdm_jax import parameterisations
 from csdm_jax.distillation import loop as loop_module
-from csdm_jax.distillation import methods
-from csdm_jax.distillation.loop import Loop, Rhythm
-from csdm_jax.distillation.methods import base
-from csdm_jax.experiment import config as configuration
+from csdm_jax.distillation.loop import Rhythm
 from csdm_jax.runtime import interruption
-from csdm_jax.training import extractors
 from tests.faults.damage import delete, regular_files
-from tests.faults.poison import SITES, Poisoned
+from tests.faults.poison import SITES, poisoned
+from tests.problem import make_loop, tiny_config
 
 STEPS = 7
 RHYTHM = Rhythm(log_every=2, checkpoint_every=3)
 
 
 @pytest.fixture(scope="module")
-def method(tiny):
-    nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
-    halves = (nets[:2], nets[2:])
-    stacked = (jax.tree.map(lambda *leaf: np.stack(leaf), *half) for half in halves)
-    context = base.Context(
-        tiny.data,
-        tiny.host,
-        tiny.network,
-        extractors.Pool(*stacked),
-        tiny.normaliser,
-        parameterisations.create("pixels", 1),
-    )
-    config = configuration.default_config()
-    config.distill.ipc = 2
-    config.distill.steps = STEPS
-    config.distill.batch = 8
-    config.distill.augmentation = "color_crop"
+def loop(tiny):
+    config = tiny_config(steps=STEPS)
     config.sdd.num_frequencies = 16
-    return methods.create("csdm", config, context)
-
-
-@pytest.fixture(scope="module")
-def loop(method):
-    return Loop(method)
+    return make_loop("csdm", config, tiny.host, tiny.network, tiny.normaliser, form=("pixels", 1))
 
 
 def run(loop, folder, *, rhythm=RHYTHM, seed=0):
     finished = loop.run(
         jax.random.key(seed), rhythm, folder=folder, identity={"seed": seed}, label="tiny"
     )
-    return np.asarray(finished.state.images).tobytes(), (folder / "metrics.jsonl").read_bytes()
+    return np.asarray(finished.state.stored["images"]).tobytes(), (
+        folder / "metrics.jsonl"
+    ).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +44,7 @@ class PowerCutError(Exception):
 
 def cut_after(loop, steps, monkeypatch):
     """Ends the loop in the middle of a chunk, after a number of steps in all."""
-    whole = loop._stepper
+    whole = loop.stepper
 
     class Broken:
         left = steps
@@ -74,14 +52,14 @@ def cut_after(loop, steps, monkeypatch):
         def __getattr__(self, name):
             return getattr(whole, name)
 
-        def __call__(self, state, constants, first, count, feed):
-            result = whole(state, constants, first, min(count, self.left), feed=feed)
+        def __call__(self, state, constants, first, count, feeds):
+            result = whole(state, constants, first, min(count, self.left), feeds=feeds)
             if count >= self.left:
                 raise PowerCutError
             self.left -= count
             return result
 
-    monkeypatch.setattr(loop, "_stepper", Broken())
+    monkeypatch.setattr(loop, "stepper", Broken())
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
@@ -109,7 +87,7 @@ def test_how_often_is_logged_and_saved_changes_nothing(loop, unbroken, tmp_path)
 
 def test_a_finished_run_takes_no_step(loop, unbroken, tmp_path, monkeypatch):
     run(loop, tmp_path)
-    monkeypatch.setattr(loop, "_stepper", None)
+    monkeypatch.setattr(loop, "stepper", None)
     assert run(loop, tmp_path) == unbroken
 
 
@@ -162,19 +140,19 @@ def test_a_lost_metrics_file_is_restored(loop, unbroken, tmp_path):
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_nan_stops_the_run_with_its_step_and_place(method, site, tmp_path):
-    poisoned = Loop(Poisoned(method, site, 4))
+def test_a_nan_stops_the_run_with_its_step_and_place(loop, site, tmp_path):
+    bad = poisoned(loop, site, 4)
     with pytest.raises(FloatingPointError, match=f"tiny: {site} not finite at step 4; the last"):
-        run(poisoned, tmp_path)
+        run(bad, tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
     rows = (tmp_path / "metrics.jsonl").read_text()
     assert "NaN" not in rows and len(rows.splitlines()) == 4
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_run_goes_on_from_the_checkpoint_before_a_nan(method, loop, unbroken, site, tmp_path):
+def test_a_run_goes_on_from_the_checkpoint_before_a_nan(loop, unbroken, site, tmp_path):
     with pytest.raises(FloatingPointError):
-        run(Loop(Poisoned(method, site, 4)), tmp_path)
+        run(poisoned(loop, site, 4), tmp_path)
     _, metrics = run(loop, tmp_path)  # the cause is mended
     rows, expected = ([json.loads(r) for r in m.splitlines()] for m in (metrics, unbroken[1]))
     assert [row["step"] for row in rows] == list(range(STEPS))
@@ -183,26 +161,21 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_nan(method, loop, unbroken, 
     np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
-def test_rollback_draws_other_numbers_and_finishes(method, unbroken, tmp_path):
+def test_rollback_draws_other_numbers_and_finishes(loop, unbroken, tmp_path):
     rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
-    images, metrics = run(Loop(Poisoned(method, "loss", 4)), tmp_path, rhythm=rhythm)
+    images, metrics = run(poisoned(loop, "loss", 4), tmp_path, rhythm=rhythm)
     rows, before = ([json.loads(row) for row in m.splitlines()] for m in (metrics, unbroken[1]))
     assert [row["step"] for row in rows] == list(range(STEPS))
     assert rows[:3] == before[:3] and rows[3]["loss"] != before[3]["loss"]
     assert images != unbroken[0]
-    again = run(Loop(method), tmp_path / "again", rhythm=rhythm)
+    again = run(loop, tmp_path / "again", rhythm=rhythm)
     assert again == unbroken  # without a NaN the policy changes nothing
 
 
-def test_rollback_gives_up(method, tmp_path):
-    class Always(Poisoned):
-        def step(self, state, constants, index):
-            self._at = index
-            return super().step(state, constants, index)
-
+def test_rollback_gives_up(loop, tmp_path):
     rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
     with pytest.raises(FloatingPointError, match="gradient not finite at step 0"):
-        run(Loop(Always(method, "gradient", 0)), tmp_path, rhythm=rhythm)
+        run(poisoned(loop, "gradient", None), tmp_path, rhythm=rhythm)
 
 
 def test_a_damaged_checkpoint_costs_only_its_steps(loop, unbroken, tmp_path):

@@ -8,25 +8,21 @@ import pytest
 from sklearn.metrics import pairwise
 
 import csdm_jax
-from csdm_jax import parameterisations
 from csdm_jax.data.device import draw_class_batches
 from csdm_jax.distillation import methods
-from csdm_jax.distillation.methods import base, matching
+from csdm_jax.distillation.methods import base
+from csdm_jax.distillation.methods.matching.matching import Matching
 from csdm_jax.experiment import config as configuration
-from csdm_jax.runtime.stepping import Stepper
+from csdm_jax.runtime.stepping import Phases
 from csdm_jax.training import extractors
-from tests.problem import tiny_method
+from tests.problem import make_loop, read, rounds, tiny_loop, tiny_pool
 
 IPC = 2
 
 
 @pytest.fixture(scope="module")
 def context(tiny):
-    nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
-    halves = (nets[:2], nets[2:])
-    pool = extractors.Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
-    form = parameterisations.create("mosaic", 2)
-    return base.Context(tiny.data, tiny.host, tiny.network, pool, tiny.normaliser, form)
+    return base.Context(tiny.host, tiny.network, tiny.normaliser, ("mosaic", 2))
 
 
 @pytest.fixture
@@ -40,9 +36,13 @@ def config():
     return config
 
 
+def loop_of(name, config, context):
+    return make_loop(name, config, context.host, context.network, context.normaliser)
+
+
 def features_by_hand(context, images, key):
     """Unit features of one drawn extractor, in float64 NumPy after the network."""
-    blended, trained = extractors.draw(context.pool, key)
+    blended, trained = extractors.draw(tiny_pool(context.network), key)
     features = np.asarray(context.network.apply(blended, images)[1], np.float64)
     logits = context.network.apply(trained, images)[0]
     return features / np.linalg.norm(features, axis=1, keepdims=True), logits
@@ -50,12 +50,12 @@ def features_by_hand(context, images, key):
 
 def one_step_loss(name, config, context):
     """The loss of step 0 as the method reports it, and the two sides it was computed from."""
-    method = methods.create(name, config, context)
-    state = method.init(jax.random.key(5))
-    draw_key, batch_key, _, distance_key = jax.random.split(jax.random.fold_in(state.key, 0), 4)
-    drawn = draw_class_batches(context.data.counts, batch_key, config.distill.batch)
-    real, real_ids = context.data.images[drawn.rows], drawn.ids
-    synthetic = context.parameterisation.decode(state.images)
+    loop = loop_of(name, config, context)
+    state, given = read(loop, key=5)
+    draw_key, batch_key, _, distance_key = jax.random.split(given.key, 4)
+    drawn = draw_class_batches(context.counts, batch_key, config.distill.batch)
+    real, real_ids = jnp.asarray(context.host.take(np.asarray(drawn.values))), drawn.ids
+    synthetic = context.parameterisation.decode(state.stored)
     sides = [
         features_by_hand(context, context.normaliser(images), draw_key)
         for images in (real, synthetic)
@@ -63,7 +63,7 @@ def one_step_loss(name, config, context):
     synthetic_ids = np.repeat(np.arange(3), IPC * 4)
     logits = sides[1][1]
     calibration = optax.softmax_cross_entropy_with_integer_labels(logits, synthetic_ids).mean()
-    _, metrics = jax.jit(method.step)(state, method.constants, jnp.int32(0))
+    _, metrics = jax.jit(loop.method.step)(state, given)
     classes = [
         (sides[0][0][np.asarray(real_ids) == c], sides[1][0][synthetic_ids == c]) for c in range(3)
     ]
@@ -76,9 +76,9 @@ def test_dm_is_the_squared_distance_of_class_means(batch, sizes, config, context
     metrics, classes, calibration, _ = one_step_loss("dm", config, context)
     assert tuple(len(real) for real, _ in classes) == sizes
     expected = sum(np.sum((r.mean(0) - s.mean(0)) ** 2) for r, s in classes)
-    np.testing.assert_allclose(metrics["matching"], expected, rtol=1e-4)
-    np.testing.assert_allclose(metrics["calibration"], calibration, rtol=1e-5)
-    np.testing.assert_allclose(metrics["loss"], 300 * expected + calibration, rtol=1e-4)
+    np.testing.assert_allclose(metrics.scalars["matching"], expected, rtol=1e-4)
+    np.testing.assert_allclose(metrics.scalars["calibration"], calibration, rtol=1e-5)
+    np.testing.assert_allclose(metrics.loss, 300 * expected + calibration, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["csdm", "csdm_single", "ncfm"])
@@ -86,11 +86,11 @@ def test_spectral_methods_sum_their_formula_over_classes(name, config, context):
     config.distill.batch = 1000  # ragged: every class whole, 40, 17 and 8 images
     config.alpha.head, config.alpha.tail, config.alpha.single = 0.8, 0.2, 0.6
     metrics, classes, _, key = one_step_loss(name, config, context)
-    assert [len(real) for real, _ in classes] == list(context.data.counts)
+    assert [len(real) for real, _ in classes] == list(context.counts)
     frequencies = csdm_jax.sample_frequencies(
         key, csdm_jax.RBF(1.0), 64, context.network.feature_dim
     )
-    counts = np.array(context.data.counts)
+    counts = np.array(context.counts)
     position = np.log(counts / counts.min()) / np.log(counts.max() / counts.min())
     alphas = {"csdm": 0.2 + 0.6 * position, "csdm_single": [0.6] * 3, "ncfm": [0.5] * 3}[name]
     expected = 0.0
@@ -103,7 +103,7 @@ def test_spectral_methods_sum_their_formula_over_classes(name, config, context):
         phase = 2 * (abs(phi[0]) * abs(phi[1]) - (phi[0] * phi[1].conj()).real)
         mixed = alpha * amplitude + (1 - alpha) * phase
         expected += np.mean(np.sqrt(mixed) if name == "ncfm" else mixed)
-    np.testing.assert_allclose(metrics["matching"], expected, rtol=2e-3)
+    np.testing.assert_allclose(metrics.scalars["matching"], expected, rtol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -123,98 +123,101 @@ def test_mmd_sums_its_kernel_over_ragged_classes(kernel, reference, config, cont
         reference(r, r).mean() + reference(s, s).mean() - 2 * reference(r, s).mean()
         for r, s in classes
     ]
-    np.testing.assert_allclose(metrics["distance"], expected, rtol=1e-3)
-    np.testing.assert_allclose(metrics["matching"], sum(expected), rtol=1e-3)
+    np.testing.assert_allclose(metrics.by_class["distance"], expected, rtol=1e-3)
+    np.testing.assert_allclose(metrics.scalars["matching"], sum(expected), rtol=1e-3)
 
 
 def test_mmd_of_the_classes_drawn_leaves_padding_out():
     """Padded rows are there when a step takes some of the classes."""
-    whole = tiny_method(name="mmd", batch=1000, augmentation="none")
-    some = tiny_method(name="mmd", batch=1000, augmentation="none", classes_per_step=1)
-    state = whole.init(jax.random.key(0))
-    _, expected = jax.jit(whole.step)(state, whole.constants, 0)
-    _, found = jax.jit(some.step)(some.init(jax.random.key(0)), some.constants, 0)
-    (drawn,) = np.asarray(found["classes"])
-    np.testing.assert_allclose(found["distance"][0], expected["distance"][drawn], rtol=1e-3)
+    whole = tiny_loop(name="mmd", batch=1000, augmentation="none")
+    some = tiny_loop(name="mmd", batch=1000, augmentation="none", classes_per_step=1)
+    expected, found = (rounds(loop, 1)[1].by_class for loop in (whole, some))
+    (drawn,) = found["classes"][0]
+    distances = found["distance"][0, 0], expected["distance"][0, drawn]
+    np.testing.assert_allclose(*distances, rtol=1e-3)
 
 
 def test_mmd_wants_a_kernel_with_a_gram_matrix(config):
     config.mmd.kernel, config.sdd.nu = "matern", 1.2
     with pytest.raises(ValueError, match="half-integer"):
-        methods.mmd.check_kernel(config)
+        methods.kind("mmd").check(config)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_images_start_real_and_stay_in_range(name, config, context):
-    method = methods.create(name, config, context)
-    state = method.init(jax.random.key(0))
-    start = np.asarray(method.stored(state))
+    loop = loop_of(name, config, context)
+    start = loop.method.result(loop.begin(jax.random.key(0))[0]).images
     assert start.shape == (3 * IPC, 8, 8, 3)
-    state, metrics = Stepper(method.step)(state, method.constants, 0, 3)
-    stored = np.asarray(method.stored(state))
-    assert stored.min() >= 0 and stored.max() <= 1
     if name == "random":
-        np.testing.assert_array_equal(stored, start)
-    else:
-        assert np.mean(stored != start) > 0.5
-        assert np.isfinite(metrics["loss"]).all() and metrics["loss"].shape == (3,)
+        assert not loop.method.phases
+        return
+    state, metrics = rounds(loop, 3)
+    stored = loop.method.result(state).images
+    assert stored.min() >= 0 and stored.max() <= 1
+    assert np.mean(stored != start) > 0.5
+    assert np.isfinite(metrics.loss).all() and metrics.loss.shape == (3,)
 
 
 def test_a_step_is_pure_and_compiled_once(config, context):
     traces = []
 
-    class Counted(matching.Matching):
-        def _loss(self, *arguments):
+    class Counted(Matching):
+        def loss(self, *arguments):
             traces.append(1)
-            return super()._loss(*arguments)
+            return super().loss(*arguments)
 
-    method = methods.create("csdm", config, context)
-    method.__class__ = Counted
-    stepper = Stepper(method.step, strategy="loop")
-    first, _ = stepper(method.init(jax.random.key(0)), method.constants, 0, 3)
-    again, _ = stepper(method.init(jax.random.key(0)), method.constants, 0, 3)
-    np.testing.assert_array_equal(first.images, again.images)
+    loop = loop_of("csdm", config, context)
+    loop.method.__class__ = Counted
+    (first, _), (again, _) = rounds(loop, 3), rounds(loop, 3)
+    np.testing.assert_array_equal(first.stored["images"], again.stored["images"])
     assert len(traces) == 1
 
 
 def test_other_steps_and_other_extractors_compile_nothing(config, context):
-    method = methods.create("csdm", config, context)
-    step = jax.jit(method.step)
-    state, (data, pool) = method.init(jax.random.key(0)), method.constants
-    others = jax.tree.map(lambda leaf: leaf * 0.9, pool)
-    for index, one in ((0, pool), (1, pool), (7, others)):
-        state, _ = step(state, (data, one), np.int32(index))
+    loop = loop_of("csdm", config, context)
+    state, constants, _ = loop.begin(jax.random.key(0))
+    others = constants._replace(
+        supplied=jax.tree.map(lambda leaf: leaf * 0.9, constants.supplied),
+        key_data=jax.random.key_data(jax.random.key(9)),  # another distillation seed
+    )
+    step = jax.jit(loop.stepper.phases[0].step)
+    for index, one in ((0, constants), (1, constants), (7, others)):
+        state, _ = step(state, one, np.int32(index))
     assert step._cache_size() == 1
 
 
 def test_loop_and_scan_agree(config, context):
-    method = methods.create("csdm", config, context)
-    ends = [
-        Stepper(method.step, strategy=strategy)(
-            method.init(jax.random.key(0)), method.constants, 0, 3
-        )
-        for strategy in ("loop", "scan")
-    ]
-    np.testing.assert_allclose(ends[0][0].images, ends[1][0].images, atol=1e-5)
-    np.testing.assert_allclose(ends[0][1]["loss"], ends[1][1]["loss"], rtol=1e-4)
+    loop = loop_of("csdm", config, context)
+    ends = []
+    for strategy in ("loop", "scan"):
+        loop.stepper = Phases(loop.stepper.phases, strategy=strategy)
+        ends.append(rounds(loop, 3))
+    images = [state.stored["images"] for state, _ in ends]
+    np.testing.assert_allclose(*images, atol=1e-5)
+    np.testing.assert_allclose(ends[0][1].loss, ends[1][1].loss, rtol=1e-4)
 
 
 def test_a_chunked_forward_pass_gives_the_same_step(config, context):
     ends = []
     for chunk in (4096, 5):
         config.distill.forward_batch = chunk
-        method = methods.create("csdm", config, context)
-        ends.append(Stepper(method.step)(method.init(jax.random.key(0)), method.constants, 0, 1))
-    np.testing.assert_allclose(ends[0][1]["matching"], ends[1][1]["matching"], rtol=1e-4)
+        loop = loop_of("csdm", config, context)
+        state, given = read(loop)
+        arguments = state.stored, *given.supplied, given.batch, given.key
+        value = jax.value_and_grad(loop.method.loss, has_aux=True)
+        (loss, _), gradient = jax.jit(value)(*arguments)
+        ends.append((loss, gradient["images"]))
+    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-4)
+    scale = np.abs(ends[0][1]).max()
+    np.testing.assert_allclose(ends[0][1], ends[1][1], atol=1e-4 * scale)
 
 
 def test_matching_its_own_real_images_lowers_the_loss(config, context):
     config.distill.steps = 40
     config.distill.learning_rate = 0.01
     config.distill.batch = 1000
-    method = methods.create("csdm", config, context)
-    _, metrics = Stepper(method.step)(method.init(jax.random.key(0)), method.constants, 0, 40)
-    assert metrics["matching"][-10:].mean() < 0.7 * metrics["matching"][:5].mean()
+    _, metrics = rounds(loop_of("csdm", config, context), 40)
+    assert metrics.scalars["matching"][-10:].mean() < 0.7 * metrics.scalars["matching"][:5].mean()
 
 
 def test_a_plateau_lowers_the_learning_rate(config, context):
@@ -222,10 +225,9 @@ def test_a_plateau_lowers_the_learning_rate(config, context):
     config.distill.plateau_factor = 0.1
     config.distill.calibration = 0.0
     config.distill.learning_rate = 1e-8  # nothing improves
-    method = methods.create("dm", config, context)
-    _, metrics = Stepper(method.step)(method.init(jax.random.key(0)), method.constants, 0, 30)
-    assert metrics["learning_rate_factor"][0] == 1.0
-    assert metrics["learning_rate_factor"][-1] < 0.1
+    _, metrics = rounds(loop_of("dm", config, context), 30)
+    assert metrics.scalars["learning_rate_factor"][0] == 1.0
+    assert metrics.scalars["learning_rate_factor"][-1] < 0.1
 
 
 def test_initial_rows_are_distinct_within_a_class_and_reused_evenly(key):
@@ -239,24 +241,31 @@ def test_initial_rows_are_distinct_within_a_class_and_reused_evenly(key):
 
 
 def test_initial_images_are_the_encoded_real_ones(context, key):
-    stored = base.initial_images(context, IPC, key)
-    rows = base.initial_rows(context.data.counts, IPC * 4, key)
-    real = np.asarray(context.data.images)[rows] / 255.0
-    halved = real.reshape(len(real), 4, 2, 4, 2, 3).mean((2, 4))  # the box filter: near enough
+    stored = base.initial_images(context, IPC, key)["images"]
+    rows = base.initial_rows(context.counts, IPC * 4, key)
+    real = context.host.take(rows) / 255.0
+    halved = _halved(real)
     for image, tile, row, column in [(0, 0, 0, 0), (0, 1, 0, 4), (3, 2, 4, 0), (5, 3, 4, 4)]:
         found = np.asarray(stored)[image, row : row + 4, column : column + 4]
         expected = halved[4 * image + tile]
-        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
-    np.testing.assert_array_equal(
-        np.asarray(context.data.labels)[rows], np.repeat(np.arange(3), IPC * 4)
-    )
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(context.host.labels[rows], np.repeat(np.arange(3), IPC * 4))
+
+
+def _halved(images):
+    """Half the side by the triangle filter of twice the width, weights normed at the border."""
+    size = images.shape[1]
+    centres = 2 * np.arange(size // 2) + 0.5
+    weights = np.maximum(0, 1 - np.abs(np.arange(size) - centres[:, None]) / 2)
+    weights /= weights.sum(1, keepdims=True)
+    return np.einsum("ia,jb,nabc->nijc", weights, weights, images)
 
 
 def test_all_methods_start_from_the_same_images(config, context, key):
     starts = []
     for name in methods.METHODS:
-        method = methods.create(name, config, context)
-        starts.append(np.asarray(method.stored(method.init(key))))
+        loop = loop_of(name, config, context)
+        starts.append(loop.method.result(loop.begin(key)[0]).images)
     for start in starts[1:]:
         np.testing.assert_array_equal(start, starts[0])
 

@@ -31,7 +31,7 @@ def test_the_four_data_sets_of_the_project_have_a_config():
 
 
 def test_defaults_satisfy_their_own_rules():
-    fields = configuration.SCHEMA.items()
+    fields = configuration.schema().items()
     assert [name for name, (default, rule) in fields if not rule.accepts(default)] == []
     configuration.validate(configuration.default_config())
 
@@ -117,7 +117,7 @@ def test_what_may_change_when_a_run_is_taken_up_again():
 
 
 def test_every_field_that_may_change_exists():
-    assert set(configuration.MAY_CHANGE) <= set(configuration.SCHEMA)
+    assert set(configuration.MAY_CHANGE) <= set(configuration.schema())
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_name():

@@ -7,7 +7,7 @@ import ml_collections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from csdm_jax.experiment.config import SCHEMA, ConfigError, check_field, default_config, validate
+from csdm_jax.experiment.config import ConfigError, check_field, default_config, schema, validate
 
 repeatable = settings(
     derandomize=True,
@@ -49,6 +49,7 @@ def likely(name):
     return st.one_of(one, st.lists(one, max_size=3).map(tuple))
 
 
+SCHEMA = schema()
 FIELDS = st.sampled_from(sorted(SCHEMA))
 CHANGES = FIELDS.flatmap(
     lambda name: st.tuples(st.just(name), st.one_of(ANYTHING, likely(name), likely(name)))

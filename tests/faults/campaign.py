@@ -78,7 +78,7 @@ BAD_FLAGS = ("yes", 1, None, math.nan)
 def bad_settings() -> list[tuple[str, object]]:
     """(field, value) pairs none of which may be taken, by the kind of the field's default."""
     pairs = []
-    for name, (default, rule) in configuration.SCHEMA.items():
+    for name, (default, rule) in configuration.schema().items():
         if isinstance(default, bool):
             bad = BAD_FLAGS
         elif isinstance(default, int):
@@ -156,10 +156,11 @@ def _poisoned(workdir: Path, bench: Bench, site: str) -> tuple[int, str]:
     program = (
         "import sys\n"
         "from absl import app\n"
-        "from csdm_jax import command_line, main, methods\n"
-        "from tests.faults.poison import Poisoned\n"
-        "create = methods.create\n"
-        f"methods.create = lambda *a: Poisoned(create(*a), {site!r}, 7)\n"
+        "from csdm_jax import main\n"
+        "from csdm_jax.experiment import command_line, experiment\n"
+        "from tests.faults.poison import poisoned\n"
+        "create = experiment.Loop\n"
+        f"experiment.Loop = lambda *a: poisoned(create(*a), {site!r}, 7)\n"
         "app.run(main.main, flags_parser=command_line.parse_flags)\n"
     )
     arguments = runs.command(workdir)[3:]

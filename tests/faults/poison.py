@@ -1,58 +1,59 @@
 """NaN at a chosen place of a chosen step, inside the compiled step of a matching method."""
 
+import copy
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from csdm_jax.distillation.methods import matching
+from csdm_jax.distillation.loop import Loop
+from csdm_jax.distillation.methods.base import Inputs, Phase
 
 SITES = ("loss", "gradient", "pixels", "real batch", "extractor weights")
 """Where a NaN may enter, and the term that the run's error must name."""
 
 
-class Poisoned:
-    """A method whose step `at` meets a NaN.
+def poisoned(loop: Loop, site: str, at: int | None) -> Loop:
+    """The loop of a method whose step `at` (every step, if None) meets a NaN.
 
     Args:
-      method: a `Matching`.
+      loop: of a `Matching`.
       site: one of `SITES`.
-      at: the step; compared with the index that the step is called with.
+      at: compared with the number that the step is called with.
     """
+    assert site in SITES
+    method = copy.copy(loop.method)
+    phase = method.phases[0]
 
-    def __init__(self, method: matching.Matching, site: str, at: int):
-        assert site in SITES
-        self._method, self._site, self._at = method, site, at
+    def step(state: Any, inputs: Inputs) -> Any:
+        bad = jnp.bool_(True) if at is None else inputs.number == at
+        nan = jnp.where(bad, jnp.nan, 0.0)
+        return _spoilt(method, site, nan, state, inputs)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._method, name)
+    method.phases = (Phase(step, draw=phase.draw),)
+    return Loop(method, loop.data, loop.supplied, loop.devices)
 
-    def step(self, state: Any, constants: Any, index: jax.Array) -> Any:
-        """The method's step, with the NaN."""
-        nan = jnp.where(index == self._at, jnp.nan, 0.0)
-        site, method = self._site, self._method
-        data, pool = constants
+
+def _spoilt(method: Any, site: str, nan: jax.Array, state: Any, inputs: Inputs) -> Any:
+    own = copy.copy(method)
+    if site == "pixels":
+        state = state._replace(stored=jax.tree.map(lambda leaf: leaf + nan, state.stored))
+    if site == "extractor weights":
+        supplied = jax.tree.map(lambda leaf: leaf + nan, inputs.supplied)
+        inputs = inputs._replace(supplied=supplied)
+    if site == "real batch":
         normalise = method._context.normaliser
-        if site == "pixels":
-            state = state._replace(images=state.images + nan)
-        if site == "extractor weights":
-            pool = jax.tree.map(lambda leaf: leaf + nan, pool)
-        distance = method._distance
-        if site == "real batch":
 
-            def spoilt(images: jax.Array) -> jax.Array:
-                real = images.dtype == jnp.uint8  # synthetic images are floats
-                return normalise(images) + (nan if real else 0.0)
+        def spoilt(images: jax.Array) -> jax.Array:
+            real = images.dtype == jnp.uint8  # synthetic images are floats
+            return normalise(images) + (nan if real else 0.0)
 
-            object.__setattr__(method._context, "normaliser", spoilt)
-        if site in ("loss", "gradient"):
-            spoil = _in_gradient if site == "gradient" else jnp.add
-            method._distance = lambda *a: _first(distance(*a), nan, spoil)
-        try:
-            return method.step(state, (data, pool), index)
-        finally:
-            method._distance = distance
-            object.__setattr__(method._context, "normaliser", normalise)
+        own._context = dataclasses.replace(method._context, normaliser=spoilt)
+    if site in ("loss", "gradient"):
+        spoil = _in_gradient if site == "gradient" else jnp.add
+        own._distance = lambda *a: _first(method._distance(*a), nan, spoil)
+    return own.step(state, inputs)
 
 
 def _first(pair: tuple, nan: jax.Array, spoil: Any = jnp.add) -> tuple:

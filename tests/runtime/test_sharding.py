@@ -15,35 +15,33 @@ import pytest
 
 from csdm_jax.runtime import cluster
 from csdm_jax.runtime.sharding import ONE_DEVICE
-from csdm_jax.runtime.stepping import Stepper
 from tests.faults import runs
-from tests.problem import tiny_method
+from tests.problem import read, rounds, tiny_loop
 
 STEPS = 3
 ON_DEVICES = """
 import json, sys
 import jax, numpy as np
 from jax.sharding import Mesh
-from csdm_jax.sharding import AXIS, Devices
-from tests.problem import tiny_method
+from csdm_jax.runtime.sharding import AXIS, Devices
+from tests.problem import tiny_loop
 from tests.runtime.test_sharding import ends
 found = {}
 for count in (1, 2, 4, 8):
     devices = Devices(Mesh(np.array(jax.devices()[:count]), (AXIS,)) if count > 1 else None)
-    method = tiny_method(name=sys.argv[1], devices=devices)
-    images, loss, norm = ends(method)
-    split = not method.constants[0].images.sharding.is_fully_replicated
+    loop = tiny_loop(name=sys.argv[1], devices=devices)
+    images, loss, norm = ends(loop)
+    split = not loop.data.images.sharding.is_fully_replicated
     found[count] = [images.tolist(), loss.tolist(), norm.tolist(), split]
 print(json.dumps(found))
 """
 
 
-def ends(method):
+def ends(loop):
     """Images, losses and gradient norms of a few steps."""
-    state = method._devices.copy(method.init(jax.random.key(0)))
-    feed = method.feed(state)
-    state, metrics = Stepper(method.step)(state, method.constants, 0, STEPS, feed=feed)
-    return np.asarray(state.images), metrics["loss"], metrics["gradient_norm"]
+    state, metrics = rounds(loop, STEPS)
+    images = np.asarray(state.stored["images"])
+    return images, metrics.loss, metrics.scalars["gradient_norm"]
 
 
 @pytest.mark.parametrize("name", ["csdm", "dm"])
@@ -70,21 +68,21 @@ def test_one_two_four_and_eight_devices_give_one_result(name):
 
 
 def test_images_on_the_host_give_the_same_bits():
-    resident, streamed = (ends(tiny_method(streamed=s)) for s in (False, True))
+    resident, streamed = (ends(tiny_loop(streamed=s)) for s in (False, True))
     np.testing.assert_array_equal(resident[0], streamed[0])
     np.testing.assert_array_equal(resident[1], streamed[1])
 
 
 def test_a_host_batch_is_made_for_each_step_once_and_ahead():
-    method = tiny_method(streamed=True)
-    state = method.init(jax.random.key(0))
-    feed, asked = method.feed(state), []
+    loop = tiny_loop(streamed=True)
+    state, constants, (feed,) = loop.begin(jax.random.key(0))
+    asked = []
 
     def watched(index):
         asked.append(index)
         return feed(index)
 
-    Stepper(method.step)(state, method.constants, 3, 4, feed=watched)
+    loop.stepper(state, constants, 3, 4, feeds=(watched,))
     assert asked == [3, 4, 5, 6]
 
 
@@ -95,22 +93,20 @@ def test_one_device_needs_no_mesh():
 
 
 def test_some_classes_change_only_themselves():
-    method = tiny_method(classes=6, classes_per_step=2, ipc=2)
-    state = method.init(jax.random.key(0))
-    before = np.asarray(state.images).reshape(6, -1)
-    after, metrics = Stepper(method.step)(state, method.constants, 0, 1)
-    moved = np.flatnonzero(np.abs(np.asarray(after.images).reshape(6, -1) - before).max(1) > 0)
-    np.testing.assert_array_equal(moved, metrics["classes"][0])
-    assert len(moved) == 2 and metrics["amplitude"].shape == (1, 2)
+    loop = tiny_loop(classes=6, classes_per_step=2, ipc=2)
+    state, _, _ = loop.begin(jax.random.key(0))
+    before = np.asarray(state.stored["images"]).reshape(6, -1)
+    state, metrics = rounds(loop, 1)
+    after = np.asarray(state.stored["images"]).reshape(6, -1)
+    moved = np.flatnonzero(np.abs(after - before).max(1) > 0)
+    np.testing.assert_array_equal(moved, metrics.by_class["classes"][0])
+    assert len(moved) == 2 and metrics.by_class["amplitude"].shape == (1, 2)
 
 
 def test_each_class_has_an_optimiser_of_its_own():
-    method = tiny_method(classes=6, classes_per_step=2, ipc=2)
-    state, metrics = Stepper(method.step)(
-        method.init(jax.random.key(0)), method.constants, 0, STEPS * 2
-    )
-    drawn = np.bincount(metrics["classes"].ravel(), minlength=6)
-    counts = [leaf for leaf in jax.tree.leaves(state.optimiser) if leaf.shape == (6,)]
+    state, metrics = rounds(tiny_loop(classes=6, classes_per_step=2, ipc=2), STEPS * 2)
+    drawn = np.bincount(metrics.by_class["classes"].ravel(), minlength=6)
+    counts = [leaf for leaf in jax.tree.leaves(state.moments) if leaf.shape == (6,)]
     assert counts and drawn.sum() == STEPS * 4
     for count in counts:
         np.testing.assert_array_equal(count, drawn)
@@ -118,36 +114,29 @@ def test_each_class_has_an_optimiser_of_its_own():
 
 def test_some_classes_have_the_loss_of_those_classes_alone():
     """With one class a step, the sum over the steps that saw each class once is the whole's."""
-    method = tiny_method(classes=3, classes_per_step=1, batch=1000, augmentation="none")
-    whole = tiny_method(classes=3, batch=1000, augmentation="none")
-    state = whole.init(jax.random.key(0))
-    key = jax.random.fold_in(state.key, 0)
-    drawn = whole._draw(state.key, 0)
-    _, expected = whole._loss(
-        state.images, whole.constants[1], drawn, whole.constants[0].images[drawn.rows], key
-    )
-
-    @jax.jit
-    def of_some(step):
-        drawn = method._draw(state.key, step)
-        pixels = method.constants[0].images[drawn.rows]
-        _, found = method._loss(state.images, method.constants[1], drawn, pixels, key)
-        return drawn._replace(sizes=()), found
-
+    some = tiny_loop(classes=3, classes_per_step=1, batch=1000, augmentation="none")
+    whole = tiny_loop(classes=3, batch=1000, augmentation="none")
+    state, given = read(whole)
+    (pool,) = given.supplied
+    _, expected = whole.method.loss(state.stored, pool, given.batch, given.key)
+    loss = jax.jit(lambda batch: some.method.loss(state.stored, pool, batch, given.key)[1])
     for step in range(10):
-        drawn, found = of_some(step)
-        (chosen,) = np.asarray(drawn.classes)
+        batch = read(some, step)[1].batch
+        (chosen,) = np.asarray(batch.classes)
+        found = loss(batch)
         for part in ("amplitude", "phase"):
-            np.testing.assert_allclose(found[part][0], expected[part][chosen], rtol=1e-3)
+            np.testing.assert_allclose(
+                found.by_class[part][0], expected.by_class[part][chosen], rtol=1e-3
+            )
 
 
 def test_a_step_is_at_most_linear_in_the_number_of_classes():
     def memory(classes):
-        method = tiny_method(classes=classes, classes_per_step=10, ipc=1)
-        state = method.init(jax.random.key(0))
-        compiled = jax.jit(method.step).lower(state, method.constants, 0).compile()
-        analysis = compiled.memory_analysis()
-        return analysis.temp_size_in_bytes - 4 * state.images.nbytes
+        loop = tiny_loop(classes=classes, classes_per_step=10, ipc=1)
+        state, constants, _ = loop.begin(jax.random.key(0))
+        (phase,) = loop.stepper.phases
+        analysis = jax.jit(phase.step).lower(state, constants, 0).compile().memory_analysis()
+        return analysis.temp_size_in_bytes - 4 * state.stored["images"].nbytes
 
     assert memory(300) < 10 * memory(30)
 
@@ -223,11 +212,11 @@ def test_two_processes_give_the_result_of_one(tmp_path):
 READ = """
 import dataclasses, json, sys
 import jax
-from csdm_jax import cluster
+from csdm_jax.runtime import cluster
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
-from csdm_jax.sharding import Devices
+from csdm_jax.runtime.sharding import Devices
 from tests.problem import tiny_dataset
 
 cluster.join(sys.argv[1], 2, int(sys.argv[2]))

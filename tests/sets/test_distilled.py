@@ -11,7 +11,7 @@ from csdm_jax.storage import files
 def example(**changes):
     generator = np.random.default_rng(0)
     base = DistilledSet(
-        images=generator.uniform(size=(6, 8, 8, 3)).astype(np.float32),
+        stored=generator.uniform(size=(6, 8, 8, 3)).astype(np.float32),
         labels=np.repeat(np.arange(3, dtype=np.int32), 2),
         parameterisation="mosaic",
         factor=2,

@@ -1,26 +1,41 @@
 """Distillation methods by name.
 
-A method is one small file with a factory `create(config, context) -> Method` and one line in
-`METHODS`. The loop knows the interface of `csdm_jax.distillation.methods.base` alone.
+A method is one small file in the folder of its family, with a `Kind`, and one line in `METHODS`.
+The loop knows the interface of `csdm_jax.distillation.methods.base` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import re
+import sys
 from typing import Any
 
-from csdm_jax.distillation.methods import csdm, dm, mmd, ncfm, random
-from csdm_jax.distillation.methods.base import Context, Method
+from csdm_jax.distillation.methods.base import Context, Kind, Method
+from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
+from csdm_jax.distillation.methods.selection import random
 from csdm_jax.runtime.registry import lookup
 
-METHODS: dict[str, Callable[[Any, Context], Method]] = {
-    "csdm": csdm.create,
-    "csdm_single": csdm.create_single,
-    "dm": dm.create,
-    "mmd": mmd.create,
-    "ncfm": ncfm.create,
-    "random": random.create,
+METHODS: dict[str, Kind] = {
+    "csdm": csdm.CLASS_AWARE,
+    "csdm_single": csdm.SINGLE,
+    "dm": dm.KIND,
+    "mmd": mmd.KIND,
+    "ncfm": ncfm.KIND,
+    "random": random.KIND,
 }
+
+FACTS = ("source", "cost", "deviations")
+"""What the docstring of every method's module states, each on a line of its own that begins so."""
+
+
+def kind(name: str) -> Kind:
+    """A method's entry.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    return lookup(METHODS, name, "method")
 
 
 def create(name: str, config: Any, context: Context) -> Method:
@@ -29,4 +44,40 @@ def create(name: str, config: Any, context: Context) -> Method:
     Raises:
       ValueError: for an unknown name.
     """
-    return lookup(METHODS, name, "method")(config, context)
+    return kind(name).create(config, context)
+
+
+def facts(name: str) -> dict[str, str]:
+    """What is to be known of a method: `family`, `idea` and the `FACTS`.
+
+    Raises:
+      ValueError: for an unknown name, or a method whose module does not state its facts.
+    """
+    made = kind(name).create
+    module = sys.modules[made.__module__]
+    text = inspect.cleandoc(module.__doc__ or "")
+    found = {"family": module.__name__.split(".")[-2], "idea": _first_line(made)}
+    for fact in FACTS:
+        line = re.search(rf"^{fact.capitalize()}: ((?:.|\n(?! *\n|[A-Z]\w+: ))+)", text, re.M)
+        if not line:
+            raise ValueError(
+                f"the docstring of {module.__name__} states no {fact}: write a line "
+                f"'{fact.capitalize()}: ...' in it"
+            )
+        found[fact] = " ".join(line[1].split())
+    return found
+
+
+def _first_line(made: Any) -> str:
+    return (inspect.getdoc(made) or "").partition("\n")[0]
+
+
+def table() -> str:
+    """The registered methods as a Markdown table."""
+    rows = []
+    for name in METHODS:
+        said = facts(name)
+        rows.append([f"`{name}`", said["family"], said["idea"], *(said[fact] for fact in FACTS)])
+    header = ["method", "family", "idea", *FACTS]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])

@@ -1,26 +1,27 @@
-"""The interface of a distillation method, and what every method is given."""
+"""The interface of a distillation method, what every method is given, and how one is registered."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax.data.device import DeviceData
+from csdm_jax import parameterisations
 from csdm_jax.data.host import HostData
 from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation.needs import Need
+from csdm_jax.metric.ragged import Ragged
 from csdm_jax.networks import Network
-from csdm_jax.parameterisations import Parameterisation
+from csdm_jax.parameterisations import Parameterisation, Stored
+from csdm_jax.runtime.fields import Field
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
-from csdm_jax.runtime.stepping import Feed
-from csdm_jax.training.extractors import Pool
+from csdm_jax.sets.distilled import DistilledSet
 
 State = Any
-Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,53 +29,145 @@ class Context:
     """What a method may use. The test set is not among it.
 
     Attributes:
-      data: the long-tailed training set on the devices, or on the host when it is too large.
-      host: the same on the host.
+      host: the long-tailed training set. Steps read it through the draw of their phase.
       network: architecture of the extractors.
-      pool: the extractors; None for a method that needs none.
       normaliser: pixels to network input.
-      parameterisation: how synthetic images are stored.
+      form: name and factor of the parameterisation in which synthetic images are stored.
       devices: where steps run.
     """
 
-    data: DeviceData | HostData
     host: HostData
     network: Network
-    pool: Pool | None
     normaliser: Normaliser
-    parameterisation: Parameterisation
+    form: tuple[str, int]
     devices: Devices = ONE_DEVICE
+
+    @property
+    def parameterisation(self) -> Parameterisation:
+        """How synthetic images are stored."""
+        return parameterisations.create(*self.form)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training images of each class."""
+        return self.host.counts
 
     @property
     def num_classes(self) -> int:
         """C."""
-        return len(self.data.counts)
+        return len(self.host.counts)
+
+    def distilled(
+        self, stored: Stored, labels: Any, *, logits: bool = False, lr: Any = None
+    ) -> DistilledSet:
+        """The distilled set of what a method has made; see `DistilledSet` for the arguments."""
+        arrays = {name: np.asarray(array) for name, array in stored.items()}
+        step_size = None if lr is None else float(lr)
+        labels = np.asarray(labels)
+        return DistilledSet(
+            arrays, labels, *self.form, self.num_classes, logits=logits, lr=step_size
+        )
+
+
+class Inputs(NamedTuple):
+    """What a step reads beside its state.
+
+    Attributes:
+      supplied: what the method's `needs` ask for, in their order.
+      batch: real images, uint8, of the rows that the phase has drawn; None where it draws none.
+      key: this step's own.
+      number: int32 scalar, the number of this step among those of its phase.
+    """
+
+    supplied: tuple[Any, ...]
+    batch: Ragged | None
+    key: jax.Array
+    number: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What a step tells.
+
+    Attributes:
+      loss: scalar.
+      scalars: other numbers of the step, for the metrics file.
+      by_class: numbers of each class, `[k]` each, likewise.
+      finite: bool scalars: whether a thing that the step has read or made is finite, for things
+        beside the loss and the state, which the loop watches itself; causes before consequences.
+    """
+
+    loss: Any
+    scalars: dict[str, Any]
+    by_class: dict[str, Any]
+    finite: dict[str, Any]
+
+
+class Phase(NamedTuple):
+    """One kind of step. In every round of a run each phase has its turn.
+
+    Attributes:
+      step: state and inputs to state and metrics; pure, compiled by the loop. Randomness is a
+        function of the inputs' key.
+      times: how many steps in a row; 1 for an update of the images, more for an inner loop. An
+        inner loop over weights is a phase of its own, never a scan in a step: on a CPU weight
+        gradients in a scan are many times slower.
+      draw: which rows of the training set a step reads, a pure function of its key; None for none.
+    """
+
+    step: Callable[[State, Inputs], tuple[State, Metrics]]
+    times: int = 1
+    draw: Callable[[jax.Array], Ragged] | None = None
 
 
 class Method(Protocol):
-    """State in, state and metrics out, a distilled set at the end."""
+    """State in, state and metrics out, a distilled set at the end.
 
-    steps: int
-    """Steps of the whole run; 0 for a selection that optimises nothing."""
+    The state is a pytree of arrays of any kind: coefficients of images, labels, a step size,
+    networks, moments of optimisers. It is all that a checkpoint keeps.
+    """
 
-    constants: Any
-    """Pytree of arrays that `step` reads (kept out of the compiled program's constants)."""
-
-    def init(self, key: jax.Array) -> State:
-        """The state before the first step."""
+    @property
+    def steps(self) -> int:
+        """Rounds of the whole run; 0 for a selection that optimises nothing."""
         ...
 
-    def step(self, state: State, constants: Any, index: jax.Array) -> tuple[State, Metrics]:
-        """One step; pure, compiled by the loop. Randomness is a function of `index`."""
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """What a round consists of; empty for a selection."""
         ...
 
-    def feed(self, state: State) -> Feed | None:
-        """What reads the inputs of single steps, if there are any beside `constants`."""
+    def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
+        """The state before the first round.
+
+        Args:
+          key: decides all randomness in it.
+          supplied: what `needs` ask for, as in `Inputs`.
+        """
         ...
 
-    def stored(self, state: State) -> jax.Array:
-        """The synthetic images `[C * ipc, H, W, ch]` in [0, 1], class-major, not decoded."""
+    def result(self, state: State) -> DistilledSet:
+        """What the run has made."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A method as it is registered.
+
+    Attributes:
+      create: configuration and context to the method. The docstring of its module states the
+        facts of `csdm_jax.distillation.methods.facts`.
+      needs: what the experiment supplies.
+      fields: its own fields of the configuration, "section.field".
+      published: fields of the configuration that `recipe=published` sets, and to what.
+      check: raises a ValueError for a configuration that cannot work, before anything is compiled.
+    """
+
+    create: Callable[[Any, Context], Method]
+    needs: tuple[Need, ...] = ()
+    fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    check: Callable[[Any], None] = lambda config: None
 
 
 def initial_rows(
@@ -102,21 +195,27 @@ def initial_rows(
     return np.concatenate(rows)
 
 
-def initial_images(context: Context, ipc: int, key: jax.Array) -> jax.Array:
-    """Synthetic images before the first step: real ones, encoded.
+def stored_from(context: Context, rows: np.ndarray) -> Stored:
+    """Real images as the parameterisation stores them.
+
+    Args:
+      context: data and parameterisation.
+      rows: of the training set, class-major, as many of each class as its stored images decode to.
+    """
+    real = jnp.asarray(context.host.take(rows), jnp.float32) / 255.0
+    return context.parameterisation.encode(real)
+
+
+def initial_images(context: Context, ipc: int, key: jax.Array) -> Stored:
+    """Synthetic images before the first step: real ones, drawn at random and encoded.
 
     Args:
       context: data and parameterisation.
       ipc: stored images per class.
       key: decides which real images.
-
-    Returns:
-      `[C * ipc, H, W, ch]` float32 in [0, 1], class-major.
     """
-    host = context.host
-    rows = initial_rows(host.counts, ipc * context.parameterisation.tiles, key)
-    real = jnp.asarray(host.take(rows), jnp.float32) / 255.0
-    return jnp.clip(context.parameterisation.encode(real), 0.0, 1.0)
+    rows = initial_rows(context.counts, ipc * context.parameterisation.tiles, key)
+    return stored_from(context, rows)
 
 
 def stored_labels(num_classes: int, ipc: int) -> np.ndarray:

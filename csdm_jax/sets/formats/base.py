@@ -25,6 +25,7 @@ class Content:
       lr: learning rate that was distilled with the images, if one was.
       class_names: in label order, where the file says them.
       notes: what the reader had to choose.
+      decoded: whether the reader has decoded what the card says is stored.
     """
 
     images: np.ndarray
@@ -32,6 +33,7 @@ class Content:
     lr: float | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    decoded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

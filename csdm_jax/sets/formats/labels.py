@@ -9,8 +9,8 @@ from csdm_jax.sets.formats.base import Format
 SMALLEST = 1e-8  # probability that stands for 0 in logits
 
 
-def to_stored(labels: np.ndarray, form: Format) -> np.ndarray:
-    """Class numbers or probabilities as the format stores them.
+def to_stored(labels: np.ndarray, form: Format, *, logits: bool = False) -> np.ndarray:
+    """Class numbers, or probabilities (or `logits`), as the format stores them.
 
     Raises:
       ValueError: for probabilities where the format has class numbers only.
@@ -22,9 +22,16 @@ def to_stored(labels: np.ndarray, form: Format) -> np.ndarray:
             f"this format holds class numbers only, the set has soft labels {labels.shape}: "
             "choose npz, safetensors, ddranking or mtt"
         )
-    if form.soft == "logits":  # their softmax is the probabilities
+    if form.soft == "logits" and not logits:  # their softmax is the probabilities
         return np.log(np.maximum(labels, SMALLEST)).astype(np.float32)
+    if form.soft == "probabilities" and logits:
+        return _softmax(labels).astype(np.float32)
     return labels.astype(np.float32)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
 
 
 def from_stored(labels: np.ndarray, form: Format, images: int, classes: int | None) -> np.ndarray:
@@ -78,8 +85,7 @@ def _soft(labels: np.ndarray, form: Format, classes: int | None) -> np.ndarray:
     if are_probabilities(labels):
         return labels
     if form.soft == "logits":
-        powers = np.exp(labels - labels.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
+        return _softmax(labels)
     sums = labels.sum(1)
     raise ValueError(
         "soft labels of this format must be probabilities, got values "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from csdm_jax.sets import distilled
 from csdm_jax.sets.distilled import ARRAYS, DIGEST
 from csdm_jax.sets.formats.base import Content, Format, find
 from csdm_jax.storage import files
@@ -25,7 +26,18 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
 
 
 def read(path: Path, card: dict[str, Any]) -> Content:
-    """Reads the arrays `images` and `labels`; Python objects in the file are refused."""
+    """Reads the arrays `images` and `labels`; Python objects in the file are refused.
+
+    A set that stores no images (its card names its arrays) is decoded.
+    """
+    if "images" not in card.get("arrays", ["images"]):
+        whole = distilled.decoded(distilled.load(path if path.is_dir() else path.parent)[0])
+        return Content(
+            whole.images,
+            whole.probabilities if whole.soft else whole.labels,
+            lr=whole.lr,
+            decoded=True,
+        )
     arrays = read_npz(find(path, ARRAYS), ("images", "labels"))
     return Content(arrays["images"], arrays["labels"])
 

@@ -1,0 +1,1 @@
+"""Distribution matching: one recipe under different metrics."""

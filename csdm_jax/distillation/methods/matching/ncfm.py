@@ -1,0 +1,42 @@
+"""NCFM's metric: the square root at each frequency, an L1 quantity.
+
+As every configuration of its public code has it: frequencies drawn from N(0, I), no adversarial
+sampler, amplitude and phase weighted alike.
+
+Source: Wang et al. 2025, Dataset Distillation with Neural Characteristic Function.
+Cost: two forward passes of the synthetic and one of the real batch, O(n d T) for the metric.
+Deviations: one joint step for all classes; no adversarial frequency sampler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from csdm_jax.distillation.methods.base import Context, Kind
+from csdm_jax.distillation.methods.matching import spectral
+from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
+from csdm_jax.distillation.methods.matching.published import NCFM
+from csdm_jax.metric import RBF, cfd_loss
+from csdm_jax.metric.ragged import Ragged
+
+
+def create(config: Any, context: Context) -> Matching:
+    """Matching of characteristic functions in NCFM's L1 form."""
+
+    def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
+        loss = cfd_loss(
+            real.values,
+            synthetic.values,
+            spectral.frequencies(config, context, RBF(1.0), key),
+            real_weights=real.weights,
+            real_sizes=real.sizes,
+            synthetic_sizes=synthetic.sizes,
+        )
+        return loss, {}
+
+    return Matching(config, context, distance)
+
+
+KIND = Kind(create, NEEDS, spectral.FIELDS, NCFM)

@@ -1,0 +1,1 @@
+"""Selection: real images, chosen and kept as they are."""

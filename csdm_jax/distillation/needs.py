@@ -1,0 +1,44 @@
+"""What methods need beside the data. A method declares it, the experiment supplies it.
+
+A method that needs nothing of these declares nothing; networks that a method trains itself (an
+inner network, an online queue) start from `Untrained` ones and are part of its state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """The extractors, `csdm_jax.training.extractors.Pool`: initial and trained weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """Weights of one trained network: the first of the pool."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrained:
+    """Weights of networks before any training, stacked along a leading axis.
+
+    Attributes:
+      count: how many.
+    """
+
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectories:
+    """Weights along the training of the extractors, `csdm_jax.training.trajectories`.
+
+    Attributes:
+      every: epochs between two snapshots; the initial and the trained weights are always there.
+    """
+
+    every: int = 1
+
+
+Need = Pool | Teacher | Untrained | Trajectories

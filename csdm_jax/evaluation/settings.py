@@ -1,0 +1,40 @@
+"""Fields of the configuration that say how a distilled set is evaluated."""
+
+from __future__ import annotations
+
+from csdm_jax import networks
+from csdm_jax.augment import MODES
+from csdm_jax.runtime.fields import (
+    FRACTIONS,
+    MOMENTUM,
+    RATE,
+    SEED,
+    UNIT,
+    Field,
+    choice,
+    integer,
+    number,
+    several,
+)
+from csdm_jax.training.optimisers import OPTIMISERS
+from csdm_jax.training.settings import AUGMENTATION
+
+FIELDS = {
+    # "tuning" looks at training images outside the long-tailed set: for choosing settings.
+    "evaluate.on": Field("test", choice(("test", "tuning"))),
+    "evaluate.networks": Field(("convnet",), several(choice(networks.NETWORKS), least=1)),
+    "evaluate.count": Field(5, integer(1, 1000)),
+    "evaluate.seed": Field(1000, SEED),
+    "evaluate.epochs": Field(2000, integer(1, 1_000_000)),
+    "evaluate.check_every": Field(100, integer(1, 1_000_000)),
+    "evaluate.batch": Field(128, integer(1, 65_536)),
+    "evaluate.optimiser": Field("adamw", choice(OPTIMISERS)),
+    "evaluate.learning_rate": Field(1e-3, RATE),
+    "evaluate.momentum": Field(0.9, MOMENTUM),
+    "evaluate.weight_decay": Field(5e-4, UNIT),
+    "evaluate.decay_at": Field((0.2, 0.4, 0.6, 0.8), FRACTIONS),
+    "evaluate.decay": Field(0.5, number(0.0, 1.0)),
+    "evaluate.augmentation": Field("color_crop_cutout_flip_scale_rotate", AUGMENTATION),
+    "evaluate.augmentation_mode": Field("ncfm", choice(MODES)),
+    "evaluate.cutmix": Field(0.5, UNIT),
+}

@@ -1,0 +1,38 @@
+"""What methods need, made: see `csdm_jax.distillation.needs`.
+
+Every process of a cluster asks for the same things in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from csdm_jax.distillation import methods, needs
+from csdm_jax.runtime import cluster
+from csdm_jax.runtime.seeds import root_key
+
+if TYPE_CHECKING:
+    from csdm_jax.experiment.experiment import Experiment
+
+
+def supplied(experiment: Experiment, method: str) -> tuple[Any, ...]:
+    """What a method needs, in the order of its `needs`: loaded, or trained where it is missing."""
+    return tuple(_supply(experiment, need) for need in methods.kind(method).needs)
+
+
+def _supply(experiment: Experiment, need: needs.Need) -> Any:
+    match need:
+        case needs.Pool():
+            return experiment.pool
+        case needs.Teacher():
+            return jax.tree.map(lambda leaf: leaf[0], experiment.pool.trained)
+        case needs.Trajectories(every):
+            return experiment.trajectories(every)
+        case needs.Untrained(count):
+            key = root_key("untrained", experiment.config.extractors.seed)
+            keys = [jax.random.fold_in(key, k) for k in range(count)]
+            weights = [experiment.network.init(key) for key in keys]
+            return cluster.broadcast(jax.tree.map(lambda *leaf: jnp.stack(leaf), *weights))
