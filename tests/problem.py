@@ -109,6 +109,7 @@ def tiny_loop(
     devices: Devices = ONE_DEVICE,
     streamed: bool = False,
     classes: int = 3,
+    form: tuple[str, int] = ("mosaic", 2),
     **distill,
 ) -> Loop:
     """A method on the tiny problem.
@@ -118,6 +119,7 @@ def tiny_loop(
       devices: where its steps run.
       streamed: whether images stay on the host.
       classes: C.
+      form: name and factor of the parameterisation.
       **distill: fields of `config.distill`.
     """
     dataset = tiny_dataset(classes)
@@ -130,7 +132,9 @@ def tiny_loop(
     )
     normaliser = Normaliser(dataset.mean, dataset.std)
     config = tiny_config(**distill)
-    return make_loop(name, config, host, network, normaliser, devices=devices, streamed=streamed)
+    return make_loop(
+        name, config, host, network, normaliser, form=form, devices=devices, streamed=streamed
+    )
 
 
 def rounds(loop: Loop, count: int, *, first: int = 0, key: int = 0) -> tuple[Any, Metrics]:

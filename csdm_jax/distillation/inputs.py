@@ -46,7 +46,7 @@ def compiled(phase: Phase) -> stepping.Phase:
                 pixels = shared.images[drawn.values]
             batch = drawn.with_values(pixels)
         state, metrics = phase.step(state, Inputs(shared.supplied, batch, key, index))
-        watched = {"loss": health.finite(metrics.loss), "state": health.finite(state)}
+        watched = {"loss": health.finite(metrics.loss), health.STATE: health.finite(state)}
         return state, metrics._replace(finite=metrics.finite | watched)
 
     return stepping.Phase(step, phase.times)

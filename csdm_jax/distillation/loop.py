@@ -119,7 +119,8 @@ class Loop:
           its batches from the host.
         """
         init_key, run_key = jax.random.split(key)
-        state = self.method.init(init_key, self.supplied)
+        # The stepper gives the state's arrays away: they must not be those that others hold.
+        state = jax.tree.map(lambda leaf: leaf.copy(), self.method.init(init_key, self.supplied))
         feeds = tuple(inputs.feed(phase, self.data, run_key) for phase in self.method.phases)
         return state, inputs.constants(self.data, self.supplied, run_key), feeds
 

@@ -10,6 +10,7 @@ import numpy as np
 
 TERMS = ("extractor weights", "real batch", "pixels", "loss", "gradient", "updated pixels")
 """What a step is watched for, causes before what follows from them."""
+STATE = "state"
 
 
 def finite(tree: Any) -> jax.Array:
@@ -22,8 +23,10 @@ def first_fault(finite_terms: dict[str, np.ndarray]) -> tuple[int, str] | None:
     """The first step of a chunk with a term that is not finite, and that term.
 
     Args:
-      finite_terms: for each of some `TERMS`, bool `[steps]`; of several that fail in one step the
-        first in the order of `TERMS` is named.
+      finite_terms: for each term, bool `[steps]`; of several that fail in one step the first in the
+        order of `TERMS` is named; a method's own, which are not among `TERMS`, come after them, and
+        the `STATE`, in which every fault ends, comes last.
     """
+    order = {name: place for place, name in enumerate(TERMS)} | {STATE: len(TERMS) + 1}
     faults = [(int(np.argmin(good)), name) for name, good in finite_terms.items() if not good.all()]
-    return min(faults, key=lambda fault: (fault[0], TERMS.index(fault[1])), default=None)
+    return min(faults, key=lambda fault: (fault[0], order.get(fault[1], len(TERMS))), default=None)

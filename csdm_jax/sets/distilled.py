@@ -188,8 +188,8 @@ def _check_labels(distilled: DistilledSet) -> None:
         shaped = labels.shape[1] == classes and labels.dtype.kind == "f"
         if not (shaped and np.isfinite(labels).all()):
             raise ValueError(
-                f"soft labels must be finite floats [n, {classes}], got {labels.dtype} "
-                f"{labels.shape}"
+                f"soft labels must be finite floats, logits or probabilities [n, {classes}], got "
+                f"{labels.dtype} {labels.shape}"
             )
         sums = labels.sum(1)
         if not distilled.logits and not (labels.min() >= 0 and np.allclose(sums, 1, atol=1e-3)):

@@ -46,9 +46,9 @@ def test_soft_labels_are_used_as_they_are():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": np.full((6, 8, 8, 3), 1.5, np.float32)}, r"within \[0, 1\], got .* 1.5"),
-        ({"images": np.full((6, 8, 8, 3), np.nan, np.float32)}, "must be finite"),
-        ({"images": np.zeros((6, 8, 8), np.float32)}, r"floats \[n, H, W, ch\], got .*\(6, 8, 8\)"),
+        ({"stored": np.full((6, 8, 8, 3), 1.5, np.float32)}, r"within \[0, 1\], got .* 1.5"),
+        ({"stored": np.full((6, 8, 8, 3), np.nan, np.float32)}, "must be finite"),
+        ({"stored": np.zeros((6, 8, 8), np.float32)}, r"floats \[n, H, W, ch\], got .*\(6, 8, 8\)"),
         (
             {"labels": np.zeros(5, np.int32)},
             r"as many labels, .* got shape \(5,\)",
@@ -57,8 +57,8 @@ def test_soft_labels_are_used_as_they_are():
         ({"labels": np.tile(np.float32([2, -1, 0]), (6, 1))}, r"probabilities \[n, 3\]"),
         ({"labels": np.ones((6, 3), np.int32)}, r"probabilities \[n, 3\]"),
         ({"labels": np.zeros(6, np.float32)}, "must be integers, class numbers from 0"),
-        ({"labels": np.zeros((6, 1, 1), np.int32)}, "as many labels"),
-        ({"images": np.zeros((0, 8, 8, 3), np.float32)}, "floats"),
+        ({"labels": np.zeros((6, 1, 1), np.int32)}, r"labels must be \[n\] or \[n, K\]"),
+        ({"stored": np.zeros((0, 8, 8, 3), np.float32)}, "floats"),
         ({"factor": 0}, "factor must be an integer of at least 1, got 0"),
         ({"num_classes": True}, "num_classes must be an integer of at least 1, got True"),
         ({"parameterisation": "jpeg"}, "parameterisation"),

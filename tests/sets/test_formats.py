@@ -80,7 +80,7 @@ class Mirrored(Pixels):
     """Stands for a parameterisation that others' code does not know."""
 
     def decode(self, stored):
-        return stored[:, :, ::-1]
+        return stored["images"][:, :, ::-1]
 
 
 def test_what_others_cannot_decode_is_decoded_for_them(tmp_path, monkeypatch):
