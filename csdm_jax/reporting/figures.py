@@ -133,7 +133,7 @@ def spaced(count: int, most: int) -> np.ndarray:
 def draw_curves(history: History, card: dict[str, Any]) -> bytes:
     """Loss over the steps and test accuracy over the evaluation's epochs, as a PNG."""
     with canvas(10, 3.6, columns=2) as (figure, (left, right)):
-        names = ("loss", "calibration") if history.steps else ()
+        names = [name for name in ("loss", "calibration") if name in history.scalars]
         _lines(left, [(name, *history.smoothed(name)) for name in names])
         if names:
             left.legend()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 
-STAGES = ("extractors", "distillation", "evaluation", "spectrum", "reference")
+STAGES = ("extractors", "distillation", "evaluation", "spectrum", "reference", "untrained")
 
 
 def root_key(stage: str, seed: int) -> jax.Array:

@@ -29,12 +29,14 @@ class Scored:
       targets: `[n, K]` class probabilities.
       soft: whether labels are more than a class each.
       facts: what a reader of the score wants to know of the set, for JSON.
+      lr: learning rate that was distilled with the images, if one was.
     """
 
     images: jax.Array
     targets: jax.Array
     soft: bool
     facts: dict[str, Any]
+    lr: float | None = None
 
     @property
     def hard_targets(self) -> jax.Array:
@@ -116,10 +118,11 @@ def _scored(path: Path, name: str, result: DistilledSet, card: dict[str, Any]) -
         "images": len(result.images),
         "training_images": len(images),
         "labels": "soft" if result.soft else "hard",
+        "lr": result.lr,
         "outside": card["outside"],
         "value_range": card["value_range"],
         "mean": card["mean"],
         "std": card["std"],
         "notes": card["notes"],
     }
-    return Scored(images, targets, result.soft, described)
+    return Scored(images, targets, result.soft, described, result.lr)

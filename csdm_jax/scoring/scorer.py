@@ -165,7 +165,7 @@ class Scorer:
         identity = {
             "set": scored.facts["sha256"],
             "kind": kind,
-            "settings": experiment.evaluation_settings(augmented),
+            "settings": experiment.evaluation_settings(augmented, scored.lr),
         }
         kept = evaluate.Kept(experiment.workdir / "evaluations" / architecture / kind, identity)
         missing = sum(kept.get(seed) is None for seed in experiment.evaluation_seeds)
@@ -177,6 +177,7 @@ class Scorer:
             kept=kept,
             label=f"evaluate {architecture}{'' if kind == 'own' else ', ' + kind}",
             augmented=augmented,
+            lr=scored.lr,
         )
         if missing:
             passes = missing * len(scored.images) * experiment.config.evaluate.epochs

@@ -23,6 +23,7 @@ from csdm_jax.distillation.methods.base import (
 )
 from csdm_jax.distillation.needs import Pool, Teacher, Trajectories, Untrained
 from csdm_jax.distillation.updates import Updates
+from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
 
 
@@ -222,14 +223,15 @@ class Ridge(Toy):
         everything = self.context.parameterisation.decode(state.stored)
         labels = jnp.repeat(state.more["labels"], len(everything) // len(self.labels), 0)
         truth = jax.nn.one_hot(inputs.batch.ids, self.context.num_classes)
-        real = self.apply(params, inputs.batch)[1]
+        real = unit_features(self.apply(params, inputs.batch)[1])
 
         def loss(stored):
             images = self.context.parameterisation.decode(stored)
             own = self.context.network.apply(params, self.context.normaliser(images))[1]
-            gram = own @ own.T + 1e-2 * jnp.eye(len(own))
+            own = unit_features(own)
+            gram = own @ own.T + 0.1 * jnp.eye(len(own))
             predicted = real @ own.T @ jax.scipy.sparse.linalg.cg(
-                lambda x: gram @ x, labels, maxiter=8)[0]  # fmt: skip
+                lambda x: gram @ x, labels, maxiter=20)[0]  # fmt: skip
             return jnp.mean((predicted - truth) ** 2)
 
         return self.moved(state, inputs, loss)

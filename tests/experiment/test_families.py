@@ -1,0 +1,100 @@
+"""A toy method of each family through all stages: set, card, export, score's reader, report."""
+
+import numpy as np
+import pytest
+
+from csdm_jax.distillation import methods
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import stages
+from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.parameterisations import PARAMETERISATIONS
+from csdm_jax.scoring.scored import read
+from csdm_jax.sets import distilled, exporting
+from csdm_jax.sets.formats.facts import Facts
+from tests.distillation.families import FAMILIES, Waves
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    for name, kind in FAMILIES.items():
+        monkeypatch.setitem(methods.METHODS, name, kind)
+    monkeypatch.setitem(PARAMETERISATIONS, "waves", lambda factor: Waves())
+
+
+def small(method, **fields):
+    config = configuration.default_config()
+    config.method = method
+    config.data.imbalance_factor, config.data.rule = 10.0, "seeded"
+    config.network.update({"width": 8, "depth": 2})
+    config.extractors.update({"count": 2, "epochs": 2, "batch": 64, "cutmix": 0.0})
+    config.extractors.augmentation = "none"
+    config.distill.update({"ipc": 2, "steps": 2, "batch": 8, "parameterisation": "pixels"})
+    config.evaluate.update({"count": 1, "epochs": 2, "check_every": 2, "cutmix": 0.0})
+    config.evaluate.augmentation = "none"
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+SOFT = ("toy_trajectories", "toy_kernel_ridge", "toy_recovery")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_goes_through_all_stages(name, tmp_path):
+    config = small(name)
+    experiment, rows = stages.run(config, tmp_path / "run")
+    made, card = distilled.load(tmp_path / "run")
+    soft = name in SOFT
+    assert made.soft == soft and made.images.shape == (20, 8, 8, 1)
+    assert card["label_kind"] == distilled.KINDS["logits" if soft else "hard"]
+    assert (card["lr"] is not None) == (name == "toy_trajectories")
+    assert rows[0]["method"] == name and 0 <= rows[0]["last"] <= 100
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert name in page and page.count("<img") >= 10
+    for form in ("npz", "safetensors"):
+        exporting.export_set(tmp_path / "run", form, tmp_path / form)
+        scored = read(tmp_path / form, experiment.dataset, Facts())
+        np.testing.assert_allclose(scored.images, made.images, atol=1e-6)
+        np.testing.assert_allclose(scored.targets, made.probabilities, atol=1e-6)
+        assert scored.lr == pytest.approx(card["lr"])
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").glob("distilled.npz")}
+    stages.run(config, tmp_path / "run", stage="distill")  # finished: nothing is done again
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("distilled.npz")}
+
+
+def test_a_set_of_coefficients_goes_through_all_stages(tmp_path):
+    config = small("toy_matching", **{"distill.parameterisation": "waves"})
+    experiment, rows = stages.run(config, tmp_path / "run")
+    made, card = distilled.load(tmp_path / "run")
+    assert card["arrays"] == ["coefficients"] and rows
+    exporting.export_set(tmp_path / "run", "npz", tmp_path / "out")
+    for path in (tmp_path / "run", tmp_path / "out"):
+        scored = read(path, experiment.dataset, Facts())
+        np.testing.assert_allclose(scored.images, made.images, atol=1e-6)
+
+
+def test_a_learning_rate_of_the_set_trains_its_evaluation_networks():
+    experiment = Experiment(small("random"), "unused")
+    assert experiment.trainer("convnet").recipe.optimiser == "adamw"
+    own = experiment.trainer("convnet", lr=0.25).recipe
+    assert (own.optimiser, own.learning_rate) == ("sgd", 0.25)
+    assert experiment.evaluation_settings(lr=0.25) != experiment.evaluation_settings()
+
+
+def test_no_extractor_is_trained_for_methods_that_need_none(tmp_path):
+    stages.run(small("random"), tmp_path, stage="extractors")
+    assert not (tmp_path / "extractors").exists()
+
+
+def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():
+    config = small("dm", baselines=("random",), recipe="published")
+    experiment = Experiment(config, "unused")
+    assert experiment.of("random") is experiment
+    own, published = experiment.of("dm").config, methods.kind("dm").published
+    changed = configuration.flatten(own)
+    for name, value in configuration.flatten(config).items():
+        if name not in ("method", "baselines"):
+            assert changed[name] == published.get(name, value), name
+    assert own.distill.steps == 20_000 and own.evaluate.decay_at == (0.5,)
+    config.recipe = "ours"
+    ours = Experiment(config, "unused")
+    assert ours.of("dm") is ours
