@@ -22,8 +22,9 @@ def first_fault(finite_terms: dict[str, np.ndarray]) -> tuple[int, str] | None:
     """The first step of a chunk with a term that is not finite, and that term.
 
     Args:
-      finite_terms: for each of some `TERMS`, bool `[steps]`; of several that fail in one step the
-        first in the order of `TERMS` is named.
+      finite_terms: for each term, bool `[steps]`; of several that fail in one step the first in the
+        order of `TERMS` is named, and a method's own, which are not among `TERMS`, after them.
     """
+    order = {name: place for place, name in enumerate(TERMS)}
     faults = [(int(np.argmin(good)), name) for name, good in finite_terms.items() if not good.all()]
-    return min(faults, key=lambda fault: (fault[0], TERMS.index(fault[1])), default=None)
+    return min(faults, key=lambda fault: (fault[0], order.get(fault[1], len(TERMS))), default=None)

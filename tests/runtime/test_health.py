@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from csdm_jax.runtime import health
+
+GOOD = np.array([True, True, True])
+BAD_AT_1 = np.array([True, False, True])
+BAD_AT_2 = np.array([True, True, False])
+
+
+@pytest.mark.parametrize(
+    ("terms", "fault"),
+    [
+        pytest.param({"loss": GOOD, "teacher": GOOD}, None, id="none"),
+        pytest.param({"teacher": BAD_AT_1, "loss": GOOD}, (1, "teacher"), id="not-listed"),
+        pytest.param({"teacher": BAD_AT_1, "loss": BAD_AT_1}, (1, "loss"), id="listed-first"),
+        pytest.param({"loss": BAD_AT_2, "teacher": BAD_AT_1}, (1, "teacher"), id="earlier-first"),
+        pytest.param({"loss": BAD_AT_1, "pixels": BAD_AT_1}, (1, "pixels"), id="cause-first"),
+        pytest.param({"loss": BAD_AT_1, "pixels": BAD_AT_2}, (1, "loss"), id="step-first"),
+    ],
+)
+def test_the_first_fault_is_named_whatever_the_term(terms, fault):
+    assert health.first_fault(terms) == fault
