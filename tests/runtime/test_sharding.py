@@ -223,7 +223,7 @@ def test_two_processes_give_the_result_of_one(tmp_path):
 READ = """
 import dataclasses, json, sys
 import jax
-from csdm_jax import cluster
+from csdm_jax.runtime import cluster
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
