@@ -1,9 +1,9 @@
 """What a training step costs beside the network, by the number of images N.
 
 `python benchmarks/epochs.py` trains a tiny network on tiny images, so that choosing a batch among N
-images dominates. Two trainings of a different number of steps within the first epoch are timed:
-their difference gives the milliseconds of a step, what is left those of a start: a network's first
-weights and the order of an epoch.
+images dominates. A training of one step and one of many are timed in turn: their difference gives
+the milliseconds of a step, later epochs' orders included; the former are those of a start, the
+first epoch's order included.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
     """Prints the table."""
     parser = _common.parser(__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=2000)
     options, rows = parser.parse_args(), []
 
     def lines():

@@ -227,7 +227,7 @@ from csdm_jax.runtime import cluster
 from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
-from csdm_jax.sharding import Devices
+from csdm_jax.runtime.sharding import Devices
 from tests.problem import tiny_dataset
 
 cluster.join(sys.argv[1], 2, int(sys.argv[2]))
