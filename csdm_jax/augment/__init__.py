@@ -5,7 +5,7 @@ cutting out bring in are then the mean colour. Drawing the random numbers is sep
 them, so that the real and the synthetic batch of a class can share one draw.
 """
 
-from csdm_jax.augment.dsa import Draw, apply, augment_each, draw, siamese
+from csdm_jax.augment.dsa import Draw, apply, augment_each, draw
 from csdm_jax.augment.mixing import cutmix
 from csdm_jax.augment.strategy import MODES, OPS, Augmentation
 
@@ -18,5 +18,4 @@ __all__ = [
     "augment_each",
     "cutmix",
     "draw",
-    "siamese",
 ]

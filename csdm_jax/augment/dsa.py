@@ -69,6 +69,9 @@ def apply(augmentation: Augmentation, drawn: Draw, images: jax.Array) -> jax.Arr
 
     Raises:
       ValueError: if the draw has not one entry per image.
+
+    Source: DSA (Zhao & Bilen, 2021), A_w of its equation 3: real and synthetic images of a class
+    take the same entry.
     """
     for op, value in drawn.values.items():
         if value.shape[0] != images.shape[0]:
@@ -86,40 +89,3 @@ def augment_each(augmentation: Augmentation, key: jax.Array, images: jax.Array) 
     """Images [n, H, W, c] with random numbers of their own, for training; same shape and type."""
     count, *image_shape = images.shape
     return apply(augmentation, draw(augmentation, key, count, tuple(image_shape)), images)
-
-
-def siamese(
-    augmentation: Augmentation,
-    key: jax.Array,
-    num_classes: int,
-    real: tuple[jax.Array, jax.Array],
-    synthetic: tuple[jax.Array, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    """Real and synthetic images, each class under one draw common to both sides.
-
-    Args:
-      augmentation: the operations and their strengths.
-      key: a random key.
-      num_classes: number of classes; class ids are below it.
-      real: images [M, H, W, c] and their class ids, int [M].
-      synthetic: images [m, H, W, c] and their class ids, int [m].
-
-    Returns:
-      The augmented real [M, H, W, c] and synthetic [m, H, W, c] images.
-
-    Raises:
-      ValueError: if real and synthetic images differ in shape.
-
-    Source: DSA (Zhao & Bilen, 2021), A_w of its equation 3.
-    """
-    image_shape, synthetic_shape = real[0].shape[1:], synthetic[0].shape[1:]
-    if image_shape != synthetic_shape:
-        raise ValueError(
-            f"real images are {image_shape}, synthetic ones {synthetic_shape}: decode the "
-            "synthetic images to the size of the real ones first"
-        )
-    drawn = draw(augmentation, key, num_classes, image_shape)
-    real_augmented, synthetic_augmented = (
-        apply(augmentation, drawn.take(ids), images) for images, ids in (real, synthetic)
-    )
-    return real_augmented, synthetic_augmented

@@ -126,8 +126,8 @@ def _largest(scores: jax.Array, counts: jax.Array | np.ndarray, size: int) -> ja
     return jax.lax.top_k(jnp.where(in_class, scores, -1.0), size)[1]
 
 
-def epoch_batches(key: jax.Array, size: int, batch: int) -> tuple[jax.Array, jax.Array]:
-    """One epoch in random order, its last partial batch padded and marked.
+def epoch_batches(key: jax.Array, size: int, batch: int) -> jax.Array:
+    """One epoch in random order, its last partial batch padded: made once an epoch, it sorts.
 
     Args:
       key: PRNG key; the order is a pure function of it.
@@ -135,8 +135,8 @@ def epoch_batches(key: jax.Array, size: int, batch: int) -> tuple[jax.Array, jax
       batch: examples per batch, at least 1 (static).
 
     Returns:
-      indices `[B, batch]` int32 and weights `[B, batch]` float32 with `B = ceil(size / batch)`:
-      every example has weight 1 exactly once; padding has weight 0 and repeats the order.
+      indices `[B, batch]` int32 with `B = ceil(size / batch)`: every example once, then the order's
+      beginning as padding, which `present` marks.
 
     Raises:
       ValueError: for a size or batch below 1.
@@ -146,8 +146,20 @@ def epoch_batches(key: jax.Array, size: int, batch: int) -> tuple[jax.Array, jax
             f"an epoch needs size >= 1 and batch >= 1, got size {size}, batch {batch}: "
             "give it examples and a positive batch"
         )
-    padding = -size % batch
     # Padding repeats the epoch's own order: what mixes rows, as CutMix does, favours no example.
-    order = jnp.resize(jax.random.permutation(key, size), (size + padding,))
-    weights = np.pad(np.ones(size, np.float32), (0, padding))
-    return order.reshape(-1, batch).astype(jnp.int32), jnp.asarray(weights).reshape(-1, batch)
+    order = jnp.resize(jax.random.permutation(key, size), (size + -size % batch,))
+    return order.reshape(-1, batch).astype(jnp.int32)
+
+
+def present(row: jax.Array, size: int, batch: int) -> jax.Array:
+    """Which entries of a batch of an epoch are no padding.
+
+    Args:
+      row: int scalar, the batch's number within the epoch.
+      size: number of examples (static).
+      batch: examples per batch (static).
+
+    Returns:
+      `[batch]` float32: 1 for an example, 0 for padding.
+    """
+    return (jnp.arange(batch) < size - row * batch).astype(jnp.float32)

@@ -95,6 +95,7 @@ def _form_fields(
         "value_range": value_range(space, facts),
         "layout": f"{form.layout}, {labels.order(shown.labels)}",
         "image_shape": list(shown.images.shape[1:]),
+        "arrays": list(shown.stored),
         "images": describe(shown),
         "images_per_class": per_class(shown),
         "parameterisation": shown.parameterisation,

@@ -1,7 +1,7 @@
 """Training a classifier: the one loop behind the extractors and the evaluation.
 
-Images stay on the device as they are stored (uint8 or [0, 1] floats); a step draws its batch by
-index as a pure function of (key, step), normalises, augments, mixes and updates.
+Images stay on the device as they are stored (uint8 or [0, 1] floats); a step takes its batch from
+the epoch's order, a pure function of (key, epoch), normalises, augments, mixes and updates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from csdm_jax import augment
-from csdm_jax.data.device import epoch_batches
+from csdm_jax.data.device import epoch_batches, present
 from csdm_jax.data.host import HostData
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.networks import Network
@@ -88,6 +88,20 @@ class _Job:
     labels: Sequence[str]
     on_report: Report | None
     host: HostData | None = None
+
+
+class _State(NamedTuple):
+    """What the steps of one network hand on.
+
+    Attributes:
+      params: of the network.
+      optimiser: Optax state.
+      order: int32 `[B, batch]`, the examples of the epoch's batches; renewed by its first step.
+    """
+
+    params: Params
+    optimiser: Any
+    order: jax.Array
 
 
 class Trainer:
@@ -266,7 +280,7 @@ class Trainer:
             interruption.check(f"in {job.labels[group[0]]}, after step {first + len(losses)}")
             if over.is_set():
                 raise concurrent.futures.CancelledError("another network has failed")
-            params = [state[0] for state in strategy.unpack(carry, len(group))]
+            params = [state.params for state in strategy.unpack(carry, len(group))]
             for row, number in enumerate(group):
                 _check_finite(job.labels[number], first, losses[:, row], params[row])
             if job.on_report:
@@ -275,11 +289,12 @@ class Trainer:
                         job.on_report(number, epochs, params[row], float(losses[:, row].mean()))
         return params
 
-    def _begin(self, job: _Job, number: int) -> tuple[Any, jax.Array]:
+    def _begin(self, job: _Job, number: int) -> tuple[_State, jax.Array]:
         """One network's state before the first step, and the key of its steps."""
         init_key, step_key = jax.random.split(job.keys[number])
         params = job.start(number) if job.start else self.network.init(init_key)
-        return (params, self._optimiser.init(params)), step_key
+        none_yet = jnp.zeros((self._steps_per_epoch, self.recipe.batch), jnp.int32)
+        return _State(params, self._optimiser.init(params), none_yet), step_key
 
     def _stepper(self, strategy: parallel.Strategy, *, streamed: bool = False) -> Stepper:
         """The compiled step of a strategy; strategies with the same step share it."""
@@ -292,21 +307,32 @@ class Trainer:
 
     def _feed(self, host: HostData, key: jax.Array) -> Feed:
         """Reads the images of one network's step."""
-        rows_of = jax.jit(lambda index: self._rows(key, len(host), index)[0])
-        return lambda index: jnp.asarray(host.take(np.asarray(rows_of(np.int32(index)))))
+        order_of = jax.jit(lambda epoch: self._order(key, len(host), epoch))
 
-    def _rows(self, key: jax.Array, count: int, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Which of `count` images step `index` sees, and which of them are no padding."""
-        epoch, row = jnp.divmod(index, self._steps_per_epoch)
-        rows, present = epoch_batches(jax.random.fold_in(key, epoch), count, self.recipe.batch)
-        return rows[row], present[row]
+        @functools.lru_cache(maxsize=1)  # an epoch's steps share its order
+        def order(epoch: int) -> np.ndarray:
+            return np.asarray(order_of(np.int32(epoch)))
+
+        def images(index: int) -> jax.Array:
+            epoch, row = divmod(index, self._steps_per_epoch)
+            return jnp.asarray(host.take(order(epoch)[row]))
+
+        return images
+
+    def _order(self, key: jax.Array, count: int, epoch: jax.Array) -> jax.Array:
+        """Which of `count` images the steps of an epoch see."""
+        return epoch_batches(jax.random.fold_in(key, epoch), count, self.recipe.batch)
 
     def _step(
-        self, carry: Any, shared: Any, key: jax.Array, index: jax.Array
-    ) -> tuple[Any, jax.Array]:
-        params, opt_state = carry
+        self, state: _State, shared: Any, key: jax.Array, index: jax.Array
+    ) -> tuple[_State, jax.Array]:
+        params, opt_state, order = state
         images, targets, log_prior = shared
-        rows, present = self._rows(key, len(targets), index)
+        epoch, row = jnp.divmod(index, self._steps_per_epoch)
+        # A permutation of all images costs more than a step of many. The index is the same for all
+        # networks: under `vmap` too one branch runs.
+        order = jax.lax.cond(row == 0, lambda: self._order(key, len(targets), epoch), lambda: order)
+        rows, real = order[row], present(row, len(targets), self.recipe.batch)
         streamed = isinstance(images, _Batch)
         augment_key, mix_key = jax.random.split(jax.random.fold_in(key, index + 1_000_003))
         batch = self.normaliser(images.pixels if streamed else images[rows])
@@ -319,11 +345,11 @@ class Trainer:
             logits, _ = self.network.apply(params, batch)
             logits = logits + self.recipe.logit_adjustment * log_prior
             losses = optax.softmax_cross_entropy(logits, labels)
-            return jnp.sum(losses * present) / jnp.sum(present)
+            return jnp.sum(losses * real) / jnp.sum(real)
 
         loss, gradient = jax.value_and_grad(loss_of)(params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
+        return _State(optax.apply_updates(params, updates), opt_state, order), loss
 
 
 class _Batch(NamedTuple):

@@ -240,13 +240,14 @@ def test_strategies_are_read_in_any_order_and_applied_in_one():
 # Sharing of draws
 
 
-def test_siamese_classes_share_a_draw_and_differ_from_each_other():
+def test_images_of_a_class_share_its_entry_of_a_draw_and_differ_from_other_classes():
     pattern = images_of(1)[0]
     real_ids, synthetic_ids = np.array([0, 1, 2, 2, 1]), np.array([2, 0, 1])
     augmentation = Augmentation.parse(FULL, "all")
-    both = jax.jit(lambda *sides: augment.siamese(augmentation, jax.random.key(4), 3, *sides))
-    real, synthetic = both(
-        (jnp.stack([pattern] * 5), real_ids), (jnp.stack([pattern] * 3), synthetic_ids)
+    drawn = augment.draw(augmentation, jax.random.key(4), 3, SHAPE)
+    apply = jax.jit(lambda ids, images: augment.apply(augmentation, drawn.take(ids), images))
+    real, synthetic = (
+        apply(ids, jnp.stack([pattern] * len(ids))) for ids in (real_ids, synthetic_ids)
     )
     for image, c in zip(synthetic, synthetic_ids, strict=True):
         for other, other_class in zip(real, real_ids, strict=True):
@@ -343,15 +344,6 @@ def test_apply_rejects_a_draw_of_another_length():
     drawn = augment.draw(augmentation, jax.random.key(0), 3, SHAPE)
     with pytest.raises(ValueError, match=r"draw of crop has 3 entries for 4 images: use draw.take"):
         augment.apply(augmentation, drawn, jnp.asarray(images_of()))
-
-
-def test_siamese_rejects_images_of_different_size():
-    small, large = jnp.zeros((2, 4, 4, 3)), jnp.zeros((2, 8, 8, 3))
-    ids = jnp.zeros(2, int)
-    with pytest.raises(
-        ValueError, match=r"real images are \(8, 8, 3\), synthetic ones \(4, 4, 3\)"
-    ):
-        augment.siamese(Augmentation(), jax.random.key(0), 1, (large, ids), (small, ids))
 
 
 # CutMix

@@ -99,23 +99,15 @@ class Nearest(Toy):
 
     def init(self, key, supplied):
         (pool,), host = supplied, self.context.host
+        images = self.context.normaliser(jnp.asarray(host.take(np.arange(len(host)))))
+        networks = [jax.tree.map(lambda x, k=k: x[k], pool.trained) for k in range(pool.size)]
+        apply = jax.jit(self.context.network.apply)
+        features = np.mean([apply(params, images)[1] for params in networks], axis=0)
         chosen, first = [], 0
         for count in host.counts:
-            rows = first + np.arange(count)
-            images = self.context.normaliser(jnp.asarray(host.take(rows)))
-            features = jnp.mean(
-                jnp.stack(
-                    [
-                        self.context.network.apply(jax.tree.map(lambda x, k=k: x[k], pool.trained),
-                                                   images)[1]
-                        for k in range(pool.size)
-                    ]
-                ),
-                axis=0,
-            )  # fmt: skip
-            order = np.argsort(np.asarray(jnp.sum((features - features.mean(0)) ** 2, axis=1)))
-            wanted = self.config.ipc * self.context.parameterisation.tiles
-            chosen.append(rows[np.resize(order, wanted)])
+            own = features[first : first + count]
+            nearest = first + np.argsort(((own - own.mean(0)) ** 2).sum(1))
+            chosen.append(np.resize(nearest, self.config.ipc * self.context.parameterisation.tiles))
             first += count
         return State(stored_from(self.context, np.concatenate(chosen)), ())
 

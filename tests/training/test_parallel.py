@@ -270,7 +270,7 @@ def test_a_pool_is_the_same_by_any_exact_strategy(tiny, tmp_path):
 
 SHARDED = """
 import jax
-from csdm_jax import parallel
+from csdm_jax.training import parallel
 from tests.training.test_parallel import fit_many, make_trainer
 from tests.conftest import tiny
 import chex

@@ -1,0 +1,153 @@
+"""The images after an update against updates written out, for each method and for its tiles."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from csdm_jax import metric, parameterisations
+from csdm_jax.distillation import methods
+from csdm_jax.distillation.methods import base
+from csdm_jax.experiment import config as configuration
+from csdm_jax.training import extractors
+
+IPC, RATE, SCALE, CLASSES = 2, 1e-2, 30.0, 3
+START = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def context(tiny):
+    nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
+    halves = (nets[:2], nets[2:])
+    pool = extractors.Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
+    mosaic = parameterisations.create("mosaic", 2)
+    return base.Context(tiny.data, tiny.host, tiny.network, pool, tiny.normaliser, mosaic)
+
+
+def configured(**distill):
+    """Plain gradient descent, whose step shows the gradient, on every class as a whole."""
+    config = configuration.default_config()
+    config.distill.update(
+        {"ipc": IPC, "steps": 3, "batch": 1000, "augmentation": "none", "loss_scale": SCALE}
+        | {"optimiser": "sgd", "learning_rate": RATE, "momentum": 0.0, "weight_decay": 0.0}
+        | distill
+    )
+    config.sdd.num_frequencies = 64
+    config.alpha.head, config.alpha.tail, config.alpha.single = 0.8, 0.2, 0.6
+    config.mmd.kernel = "rbf"
+    return config
+
+
+def images_before_and_after(name, config, context):
+    """One step of a method from images inside (0, 1), where no clip hides the gradient."""
+    method = methods.create(name, config, context)
+    state = method.init(START)
+    before = 0.25 + 0.5 * jax.random.uniform(jax.random.key(1), state.images.shape)
+    after, metrics = jax.jit(method.step)(
+        state._replace(images=before), method.constants, np.int32(0)
+    )
+    return state.key, before, after.images, metrics
+
+
+def characteristic(features, frequencies):
+    return jnp.mean(jnp.exp(1j * features @ frequencies.T), axis=0)
+
+
+def spectral(alpha, real, synthetic, frequencies, *, root=False):
+    """One class's discrepancy, from complex characteristic functions."""
+    phi_r, phi_s = (characteristic(x, frequencies) for x in (real, synthetic))
+    amplitude = (jnp.abs(phi_r) - jnp.abs(phi_s)) ** 2
+    phase = 2 * (jnp.abs(phi_r) * jnp.abs(phi_s) - jnp.real(phi_r * jnp.conj(phi_s)))
+    mixed = alpha * amplitude + (1 - alpha) * phase
+    return jnp.mean(jnp.sqrt(mixed) if root else mixed)
+
+
+def gaussian_gram_mean(x, y):
+    squares = jnp.sum((x[:, None] - y[None]) ** 2, axis=-1)
+    return jnp.mean(jnp.exp(-squares / 2))
+
+
+def gaussian_mmd(real, synthetic):
+    own = gaussian_gram_mean(real, real) + gaussian_gram_mean(synthetic, synthetic)
+    return own - 2 * gaussian_gram_mean(real, synthetic)
+
+
+def mean_distance(real, synthetic):
+    return jnp.sum((real.mean(0) - synthetic.mean(0)) ** 2)
+
+
+def loss_written_out(name, context, key):
+    """Stored images -> the loss of step 0, class by class, without tiles."""
+    draw_key, _, _, distance_key = jax.random.split(jax.random.fold_in(key, 0), 4)
+    blended, trained = extractors.draw(context.pool, draw_key)
+    dim = context.network.feature_dim
+    frequencies = metric.sample_frequencies(distance_key, metric.RBF(1.0), 64, dim)
+    counts = np.array(context.data.counts)
+    position = np.log(counts / counts.min()) / np.log(counts.max() / counts.min())
+    alphas = {"csdm": 0.2 + 0.6 * position, "csdm_single": [0.6] * 3, "ncfm": [0.5] * 3}
+    labels = np.repeat(np.arange(CLASSES), IPC * 4)
+
+    def features_of(images):
+        features = context.network.apply(blended, context.normaliser(images))[1]
+        return features / jnp.linalg.norm(features, axis=1, keepdims=True)
+
+    def distance(c, real, synthetic):
+        if name == "dm":
+            return mean_distance(real, synthetic)
+        if name == "mmd":
+            return gaussian_mmd(real, synthetic)
+        return spectral(alphas[name][c], real, synthetic, frequencies, root=name == "ncfm")
+
+    def loss(stored):
+        decoded = context.parameterisation.decode(stored)
+        real, synthetic = features_of(context.data.images), features_of(decoded)
+        total = sum(
+            distance(c, real[context.data.labels == c], synthetic[labels == c])
+            for c in range(CLASSES)
+        )
+        logits = context.network.apply(trained, context.normaliser(decoded))[0]
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return SCALE * total + cross_entropy.mean()
+
+    return loss
+
+
+def assert_steps_equal(found, expected, rtol):
+    """Updates of all pixels, to a share of the largest."""
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("forward_batch", [4096, 5])
+@pytest.mark.parametrize("name", ["csdm", "csdm_single", "dm", "mmd", "ncfm"])
+def test_an_update_is_the_gradient_of_the_loss_written_out(name, forward_batch, context):
+    config = configured(forward_batch=forward_batch)
+    key, before, after, metrics = images_before_and_after(name, config, context)
+    with jax.default_matmul_precision("highest"):
+        gradient = jax.jit(jax.grad(loss_written_out(name, context, key)))(before)
+    assert after.min() > 0 and after.max() < 1
+    # A root near 0 makes much of rounding.
+    assert_steps_equal(before - after, RATE * gradient, rtol=2e-4 if name == "ncfm" else 2e-5)
+    np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-4)
+
+
+def bilinear_halving(images):
+    """Every second pixel under a triangle two pixels to each side, its weights adding up to 1."""
+    side = images.shape[1]
+    centres = 2 * np.arange(side // 2) + 0.5
+    weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(side)) / 2)
+    weights /= weights.sum(1, keepdims=True)
+    return np.einsum("ki,nijc,lj->nklc", weights, images, weights)
+
+
+def test_initial_images_are_the_real_ones_halved_and_laid_out(context, key):
+    stored = np.asarray(base.initial_images(context, IPC, key))
+    rows = base.initial_rows(context.data.counts, IPC * 4, key)
+    halved = bilinear_halving(np.asarray(context.data.images)[rows].astype(np.float64) / 255)
+    for image in range(CLASSES * IPC):
+        top, bottom = (
+            np.concatenate(halved[4 * image + first : 4 * image + first + 2], axis=1)
+            for first in (0, 2)
+        )
+        np.testing.assert_allclose(stored[image], np.concatenate([top, bottom]), atol=1e-6)
