@@ -156,7 +156,9 @@ def _poisoned(workdir: Path, bench: Bench, site: str) -> tuple[int, str]:
     program = (
         "import sys\n"
         "from absl import app\n"
-        "from csdm_jax import command_line, main, methods\n"
+        "from csdm_jax import main\n"
+        "from csdm_jax.distillation import methods\n"
+        "from csdm_jax.experiment import command_line\n"
         "from tests.faults.poison import Poisoned\n"
         "create = methods.create\n"
         f"methods.create = lambda *a: Poisoned(create(*a), {site!r}, 7)\n"

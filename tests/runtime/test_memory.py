@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CODE = "from csdm_jax import memory; print(memory.peak())"
+CODE = "from csdm_jax.runtime import memory; print(memory.peak())"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="told by Linux only")

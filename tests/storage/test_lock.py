@@ -13,7 +13,7 @@ from csdm_jax.runtime import interruption
 from csdm_jax.storage import lock
 
 HOLD = (
-    "import sys, pathlib; from csdm_jax import lock\n"
+    "import sys, pathlib; from csdm_jax.storage import lock\n"
     "with lock.held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 )
 
