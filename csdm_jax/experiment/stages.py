@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from csdm_jax.distillation import methods
-from csdm_jax.distillation.loop import METRICS, Finished, Rhythm
+from csdm_jax.distillation.loop import Finished, Rhythm
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.experiment import Experiment
@@ -28,6 +28,7 @@ from csdm_jax.runtime import cluster, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
+from csdm_jax.storage.journal import METRICS
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = "config.json"

@@ -24,7 +24,7 @@ from csdm_jax.reporting import figures, history, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
-from csdm_jax.storage.checkpoints import METRICS
+from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
