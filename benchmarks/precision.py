@@ -20,8 +20,10 @@ import _common
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from csdm_jax import RBF, sample_frequencies, sdd_loss, unit_features
+from csdm_jax.distillation.methods import base
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.training import extractors
 
@@ -86,17 +88,18 @@ def first_steps(config: Any, pool: extractors.Pool) -> list[tuple[float, np.ndar
     """Loss and pixel gradient of some steps' draws, all at the images that a run begins with."""
     made = Experiment(config, Path("unused"))
     made.pool = pool
-    method = made.loop(config.method).method
-    state = method.init(jax.random.key(0))
+    return first_gradients(made.loop(config.method).method, momentum=config.distill.momentum)
 
-    @jax.jit
-    def gradient(images, constants, index):
-        (data, pool), drawn = constants, method._draw(state.key, index)
-        arguments = pool, drawn, data.images[drawn.rows], jax.random.fold_in(state.key, index)
-        return jax.value_and_grad(method._loss, has_aux=True)(images, *arguments)
 
-    steps = (gradient(state.images, method.constants, jnp.int32(k)) for k in range(DRAWS))
-    return [(float(loss), np.asarray(pixels, np.float64)) for (loss, _), pixels in steps]
+def first_gradients(method: base.Method, *, momentum: float) -> list[tuple[float, np.ndarray]]:
+    """The same of a method whose optimiser is AdamW: its first moment has the gradient's share."""
+    state, step = method.init(jax.random.key(0)), jax.jit(method.step)
+    share, found = 1.0 - momentum, []
+    for k in range(DRAWS):
+        stepped, metrics = step(state, method.constants, jnp.int32(k))
+        moment = optax.tree.get(stepped.optimiser, "mu")
+        found.append((float(metrics["loss"]), np.asarray(moment, np.float64) / share))
+    return found
 
 
 def step_errors(options: argparse.Namespace) -> list[dict]:
