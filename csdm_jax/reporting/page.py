@@ -150,7 +150,7 @@ def _comparable(rows: Sequence[dict[str, Any]], main: Run) -> dict[str, dict[str
     own = [r for r in rows if r["method"] == main.method and r["network"] in networks[:1]]
     if not own:
         return {}
-    shared = ("data", "ipc", "evaluated_on", "network")
+    shared = ("data", "ipc", "evaluated_on", "width", "network")
     alike = [row for row in rows if all(row[name] == own[0][name] for name in shared)]
     ordered = sorted(alike, key=lambda row: (row["method"] != main.method, -row["last"]))
     found: dict[str, dict[str, Any]] = {}
