@@ -32,6 +32,8 @@ from csdm_jax.storage.journal import METRICS
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = "config.json"
+EVALUATION = "evaluation_format"
+"""Field of a card: the format of the evaluation whose accuracies it holds."""
 PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
 
 
@@ -277,7 +279,9 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             replicate=seed,
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
-    distilled.save(folder, result, card | {"accuracies": accuracies})
+    card["config"]["data"]["data_dir"] = experiment.config.data.data_dir  # of the same images
+    scored = {"accuracies": accuracies, EVALUATION: evaluate.FORMAT}
+    distilled.save(folder, result, card | scored)
     _add_timing(folder, evaluation=time.monotonic() - start)
 
 
