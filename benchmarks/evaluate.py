@@ -67,7 +67,7 @@ def raced(ours: Any, width: int) -> str:
     trainer = _training.trainer(width, 1, BATCH)
     with mock.patch.object(parallel, "WORTH_A_RACE", 0):
         ours(trainer)
-    return next(iter(trainer._chosen.values()), "loop")  # a single network is not raced
+    return next(iter(trainer.chosen.values()), "loop")  # a single network is not raced
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax import RBF, sample_frequencies, sdd_loss, unit_features
+from csdm_jax.distillation.loop import Loop
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.training import extractors
 
@@ -86,7 +87,11 @@ def first_steps(config: Any, pool: extractors.Pool) -> list[tuple[float, np.ndar
     """Loss and pixel gradient of some steps' draws, all at the images that a run begins with."""
     made = Experiment(config, Path("unused"))
     made.pool = pool
-    loop = made.loop(config.method)
+    return first_gradients(made.loop(config.method))
+
+
+def first_gradients(loop: Loop) -> list[tuple[float, np.ndarray]]:
+    """The same of a matching method's loop."""
     phase = loop.method.phases[0]
     state, constants, _ = loop.begin(jax.random.key(0))
 

@@ -14,6 +14,7 @@ MOVED = {
     "characteristic": "metric.characteristic",
     "config": "experiment.config",
     "distances": "metric.distances",
+    "distilled": "sets.distilled",
     "dot_kernels": "metric.dot_kernels",
     "evaluate": "evaluation.evaluate",
     "extractors": "training.extractors",

@@ -27,8 +27,8 @@ from csdm_jax.runtime.interruption import Interrupted, requested
 from csdm_jax.runtime.progress import Progress
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.runtime.stepping import Feed, Phases
-from csdm_jax.storage import files
-from csdm_jax.storage.checkpoints import METRICS, Checkpoints
+from csdm_jax.storage.checkpoints import Checkpoints
+from csdm_jax.storage.journal import METRICS, Journal
 
 MAX_ROLLBACKS = 3
 PATIENCE = 20.0  # seconds that a signal may have to wait
@@ -156,10 +156,9 @@ class _Run:
     def __init__(self, loop, key, rhythm, folder, identity, label):
         self.loop, self.method, self.stepper = loop, loop.method, loop.stepper
         self.key, self.rhythm, self.label = key, rhythm, label
-        self.metrics_file = folder / METRICS
-        self.checkpoints = Checkpoints(
-            folder / "checkpoints", identity=identity, keep=rhythm.keep_checkpoints
-        )
+        saved = folder / "checkpoints"
+        self.journal = Journal(folder / METRICS, saved / METRICS)
+        self.checkpoints = Checkpoints(saved, identity=identity, keep=rhythm.keep_checkpoints)
         state, self.constants, self.feeds = loop.begin(key)
         self.position = _Position(state)
         self.announced, self.last_seconds, self.most = False, 0.0, 0
@@ -181,9 +180,12 @@ class _Run:
         )
 
     def _restore_first(self) -> None:
-        found = self.checkpoints.latest(self._like)
+        # Rows of steps after the checkpoint will be written again.
+        found = self.checkpoints.latest(
+            self._like, lambda facts: self.journal.rewind(facts["metrics"])
+        )
         if found is None:
-            files.write_bytes(self.metrics_file, b"")
+            self.journal.begin()
             return
         if found.step > self.method.steps:
             raise ValueError(
@@ -193,8 +195,6 @@ class _Run:
         self.position = _Position(
             found.state, found.step, found.facts["rollbacks"], found.facts["seconds"]
         )
-        # Rows of steps after the checkpoint will be written again.
-        files.write_bytes(self.metrics_file, found.metrics)
         logging.info("%s: goes on from step %d", self.label, found.step)
 
     def go(self) -> None:
@@ -262,17 +262,15 @@ class _Run:
     def _append(self, rows: list[dict[str, Any]]) -> None:
         if not cluster.is_first():
             return
-        with self.metrics_file.open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        self.journal.append("".join(json.dumps(row) + "\n" for row in rows))
 
     def _save_when_due(self) -> None:
         at, last = self.position, self.position.step == self.method.steps
         asked = cluster.anyone(requested())
         due = at.step % self.rhythm.checkpoint_every == 0 or last or asked
         if due and cluster.is_first():
-            self.checkpoints.save(
-                at.step, at.state, facts=at.facts(), metrics=self.metrics_file.read_bytes()
-            )
+            facts = at.facts() | {"metrics": self.journal.mark()}
+            self.checkpoints.save(at.step, at.state, facts=facts)
         if due:
             cluster.wait("a checkpoint")
         if asked:

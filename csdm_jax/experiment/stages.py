@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from csdm_jax.distillation import methods
-from csdm_jax.distillation.loop import METRICS, Finished, Rhythm
+from csdm_jax.distillation.loop import Finished, Rhythm
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
@@ -31,9 +31,12 @@ from csdm_jax.runtime import cluster, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
+from csdm_jax.storage.journal import METRICS
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = "config.json"
+EVALUATION = "evaluation_format"
+"""Field of a card: the format of the evaluation whose accuracies it holds."""
 PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
 
 
@@ -287,7 +290,9 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             replicate=seed,
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
-    distilled.save(folder, result, card | {"accuracies": accuracies})
+    card["config"]["data"]["data_dir"] = experiment.config.data.data_dir  # of the same images
+    scored = {"accuracies": accuracies, EVALUATION: evaluate.FORMAT}
+    distilled.save(folder, result, card | scored)
     _add_timing(folder, evaluation=time.monotonic() - start)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from csdm_jax.evaluation import evaluate
 from csdm_jax.evaluation.statistics import last_text
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, stages
@@ -224,6 +225,8 @@ def _is_scored(folder: Path, config: Any) -> bool:
     scored = card.get("accuracies", {})
     return (
         (folder / distilled.ARRAYS).exists()
+        and card.get(stages.EVALUATION) == evaluate.FORMAT
+        and card["config"]["data"]["data_dir"] == config.data.data_dir
         and not stages.changed_fields(card, config)
         and card["config"]["distill"]["steps"] == config.distill.steps
         and all(len(scored.get(n, ())) == config.evaluate.count for n in config.evaluate.networks)

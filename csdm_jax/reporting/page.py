@@ -23,7 +23,7 @@ from csdm_jax.reporting import figures, history, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
-from csdm_jax.storage.checkpoints import METRICS
+from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
@@ -149,7 +149,7 @@ def _comparable(rows: Sequence[dict[str, Any]], main: Run) -> dict[str, dict[str
     own = [r for r in rows if r["method"] == main.method and r["network"] in networks[:1]]
     if not own:
         return {}
-    shared = ("data", "ipc", "evaluated_on", "network")
+    shared = ("data", "ipc", "evaluated_on", "width", "network")
     alike = [row for row in rows if all(row[name] == own[0][name] for name in shared)]
     ordered = sorted(alike, key=lambda row: (row["method"] != main.method, -row["last"]))
     found: dict[str, dict[str, Any]] = {}

@@ -19,6 +19,7 @@ from csdm_jax.evaluation.statistics import (
 )
 from csdm_jax.experiment.config import MAY_CHANGE, flatten
 from csdm_jax.reporting import figures, page
+from csdm_jax.runtime import interruption
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
@@ -46,6 +47,9 @@ def run_folders(workdir: Path) -> list[Path]:
         raise FileNotFoundError(f"nothing distilled in {workdir}: run the stage 'distill' first")
     return folders
 
+
+PUBLISHED_WIDTH = 128
+"""`config.network.width` of every published table."""
 
 OF_THE_RUN = ("method", *(name for name in MAY_CHANGE if name != "distill.steps"))
 """Fields that may differ between the runs of one row."""
@@ -88,6 +92,7 @@ def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
         "data": {name: value for name, value in card["data"].items() if name != "counts"},
         "ipc": card["ipc"],
         "evaluated_on": card["config"]["evaluate"]["on"],
+        "width": card["config"].get("network", {}).get("width", PUBLISHED_WIDTH),
         "method": key[1],
         "network": key[2],
         "seeds": sorted({card["seed"] for card, _ in rows}),
@@ -150,8 +155,18 @@ def setting(row: dict[str, Any]) -> str:
     tuning = ", on TUNING images, not the test set" if row["evaluated_on"] == "tuning" else ""
     data = row["data"]
     return (
-        f"{data['name']}, imbalance factor {data['imbalance_factor']:g}, IPC {row['ipc']}{tuning} "
+        f"{data['name']}, imbalance factor {data['imbalance_factor']:g}, IPC {row['ipc']}"
+        f"{width_text(row['width'])}{tuning} "
         f"({data['rule']} rule, seed {data['seed']}, indices {data['sha256'][:12]})"
+    )
+
+
+def width_text(width: int) -> str:
+    """Part of a heading: the width of the networks, where it is not the published one."""
+    return (
+        ""
+        if width == PUBLISHED_WIDTH
+        else f", networks of width {width} (published: {PUBLISHED_WIDTH})"
     )
 
 
@@ -189,6 +204,7 @@ def write(
 
     Raises:
       FileNotFoundError: when nothing has been distilled in `workdir`.
+      Interrupted: when a signal asked for the end; the next call draws what is missing.
     """
     # The page is about its last run: the one in the working directory, when it is there already.
     folders = sorted((f for f in folders if (f / distilled.CARD).exists()), key=workdir.__eq__)
@@ -196,14 +212,17 @@ def write(
         raise FileNotFoundError(f"nothing distilled in {workdir}: run the stage 'distill' first")
     runs = [page.read(folder) for folder in folders]
     for folder, run in zip(folders, runs, strict=True):
+        interruption.check("before the figures of a run")
         files.write_bytes(folder / "images.png", figures.draw_images(run.result, run.card))
         files.write_bytes(folder / "curves.png", figures.draw_curves(run.history, run.card))
+    interruption.check("before the page")
     rows = gather(folders)
     if rows:
         files.write_json(workdir / "table.json", rows)
         files.write_bytes(workdir / "table.md", table(rows).encode())
         print(table(rows))
     text = page.render(runs, rows=rows, tables=tables(rows), real=real)
+    interruption.check("while the page was drawn")
     files.write_bytes(workdir / page.FILE, text.encode())
     print(f"distilled set, card, images, curves and {page.FILE}: {workdir}")
     return rows

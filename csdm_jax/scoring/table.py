@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from csdm_jax.reporting.table import group_cells
+from csdm_jax.reporting.table import group_cells, width_text
 from csdm_jax.reporting.table import markdown as table
 
 ACCURACY = ("network", "networks", "last epoch", "best (optimistic)", "many", "medium", "few")
@@ -40,7 +40,8 @@ def _heading(score: dict[str, Any]) -> list[str]:
         f"{scored['path']} ({scored['format']}, {scored['labels']} labels, {scored['images']} "
         f"stored images, trained on as {scored['training_images']}"
         f"{beyond if scored['outside'] else ''}; "
-        f"SHA-256 {scored['sha256'][:12]}) on {tuning} of {data['name']}",
+        f"SHA-256 {scored['sha256'][:12]}) on {tuning} of {data['name']}"
+        f"{width_text(score['settings']['network']['width'])}",
         *(f"note: {note}" for note in scored["notes"]),
     ]
 

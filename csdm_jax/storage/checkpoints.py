@@ -1,7 +1,6 @@
 """Checkpoints of a run: written whole, verified before they are believed.
 
     checkpoints/<step>/state/         the state, by Orbax
-    checkpoints/<step>/metrics.jsonl  the metrics file as it was at that step
     checkpoints/<step>/manifest.json  format, step, facts, SHA-256 of every file above
 
 A checkpoint is built under another name and renamed when it is complete. Orbax restores a flipped
@@ -15,7 +14,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +25,13 @@ from absl import logging
 
 from csdm_jax.storage import faults, files
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the layout above, or the meaning of a state, changes."""
 
 ROOM = 512 * 1024
 """Bytes that a checkpoint takes beside its arrays, with some to spare."""
 
-MANIFEST, STATE, METRICS = "manifest.json", "state", "metrics.jsonl"
+MANIFEST, STATE = "manifest.json", "state"
 
 
 class Restored(NamedTuple):
@@ -42,13 +41,11 @@ class Restored(NamedTuple):
       step: steps done.
       state: on the device.
       facts: what was saved beside it.
-      metrics: content of the metrics file at that step.
     """
 
     step: int
     state: Any
     facts: dict[str, Any]
-    metrics: bytes
 
 
 class Checkpoints:
@@ -65,14 +62,14 @@ class Checkpoints:
         self._identity = json.loads(json.dumps(identity))
         self._keep = keep
 
-    def save(self, step: int, state: Any, *, facts: dict[str, Any], metrics: bytes) -> None:
+    def save(self, step: int, state: Any, *, facts: dict[str, Any]) -> None:
         """Saves the state after `step` steps, then deletes what is older than the newest `keep`.
 
         Raises:
           OSError: when it cannot be written; older checkpoints are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._check_room(state, metrics)
+        self._check_room(state)
         temporary = self.folder / f".{step}.tmp"
         faults.reach("checkpoint.before_write")
         try:
@@ -80,7 +77,6 @@ class Checkpoints:
                 shutil.rmtree(left, ignore_errors=True)  # of a process that died here
             _write_state(temporary / STATE, state)
             faults.reach("checkpoint.in_write")
-            (temporary / METRICS).write_bytes(metrics)
             manifest = {
                 "format": FORMAT,
                 "step": step,
@@ -102,9 +98,9 @@ class Checkpoints:
             except OSError as error:  # the new one is safe
                 logging.warning("an old checkpoint could not be deleted: %s", error)
 
-    def _check_room(self, state: Any, metrics: bytes) -> None:
+    def _check_room(self, state: Any) -> None:
         """Refuses to begin what will not fit: a storage library half way leaves with much noise."""
-        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + len(metrics) + ROOM
+        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + ROOM
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise OSError(
@@ -118,11 +114,15 @@ class Checkpoints:
         names = [path.name for path in self.folder.glob("[0-9]*")]
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def latest(self, like: Any) -> Restored | None:
+    def latest(
+        self, like: Any, accept: Callable[[dict[str, Any]], None] = lambda facts: None
+    ) -> Restored | None:
         """The newest valid checkpoint; damaged ones on the way to it are set aside.
 
         Args:
           like: a state of the same structure, with `ShapeDtypeStruct`s for arrays.
+          accept: is given the facts of a checkpoint that is whole; raises a `DamagedError` where
+            what they speak of is damaged.
 
         Raises:
           ValueError: for a checkpoint of another configuration or of another format.
@@ -130,7 +130,9 @@ class Checkpoints:
         for step in reversed(self.steps()):
             path = self._path(step)
             try:
-                return self._restore(path, step, like)
+                found = self._restore(path, step, like)
+                accept(found.facts)
+                return found
             except files.DamagedError as error:
                 files.set_aside(path, error)
         return None
@@ -154,7 +156,7 @@ class Checkpoints:
                 f"({', '.join(changed)}): give what it was made with, or another workdir"
             )
         state = _read_state(path / STATE, like)
-        return Restored(step, state, manifest["facts"], (path / METRICS).read_bytes())
+        return Restored(step, state, manifest["facts"])
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -162,8 +162,7 @@ def ensure(
       For each name of the record its pytree, stacked along a leading axis of `count`.
     """
     folder = Path(folder) / pool_name(description)
-    if not (folder / "description.json").exists():  # a finished pool may be read-only
-        files.write_json(folder / "description.json", description)
+    _describe(folder / "description.json", description)
     paths = [_path(folder, k) for k in range(count)]
     members = [_load(path, record) for path in paths]
     if any(member is None for member in members):
@@ -172,6 +171,22 @@ def ensure(
         members = [_load(path, record) for path in paths]
     whole = [member for member in members if member is not None]
     return jax.tree.map(lambda *leaf: jnp.stack(leaf), *whole)
+
+
+def _describe(path: Path, description: dict[str, Any]) -> None:
+    """Has a pool's folder say what its weights depend on; a file that says else is set aside.
+
+    A finished pool may be read-only: what is right is left alone.
+    """
+    try:
+        if json.loads(path.read_bytes()) == json.loads(json.dumps(description)):
+            return
+        files.set_aside(path, f"{path} does not describe the pool that its folder is named by")
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        files.set_aside(path, f"{path} is not JSON: {error}")
+    files.write_json(path, description)
 
 
 def _train_missing(

@@ -132,7 +132,8 @@ class Trainer:
         self.normaliser = normaliser
         self.strategy = strategy
         self._steppers: dict[Any, Stepper] = {}
-        self._chosen: dict[tuple[int, int], str] = {}
+        self.chosen: dict[tuple[int, int], str] = {}
+        """The strategy that won the race, by number of networks and of images in a batch."""
         self._steps_per_epoch = 0
         self._lock = threading.Lock()
 
@@ -241,8 +242,8 @@ class Trainer:
             return self.strategy
         count = min(len(job.keys), parallel.AT_ONCE)
         known = len(job.shared[0]), count
-        if known in self._chosen:
-            return self._chosen[known]
+        if known in self.chosen:
+            return self.chosen[known]
         names = parallel.candidates(jax.default_backend(), jax.local_device_count())
         steps = len(job.keys) * self.recipe.epochs * self._steps_per_epoch
         if count == 1 or steps < parallel.WORTH_A_RACE:
@@ -255,8 +256,8 @@ class Trainer:
             for name in names
         }
         label = f"{count} networks {self.network.name} at once, {chunks[0][1]} steps"
-        self._chosen[known] = parallel.fastest(trials, label)
-        return self._chosen[known]
+        self.chosen[known] = parallel.fastest(trials, label)
+        return self.chosen[known]
 
     def _train(
         self, job: _Job, strategy: parallel.Strategy, on_finish: Callable[[int, Params], None]

@@ -6,23 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from csdm_jax import metric, parameterisations
-from csdm_jax.distillation import methods
+from csdm_jax import metric
 from csdm_jax.distillation.methods import base
 from csdm_jax.experiment import config as configuration
 from csdm_jax.training import extractors
+from tests.problem import make_loop, read, tiny_pool
 
 IPC, RATE, SCALE, CLASSES = 2, 1e-2, 30.0, 3
-START = jax.random.key(5)
+START = 5
 
 
 @pytest.fixture(scope="module")
 def context(tiny):
-    nets = [tiny.network.init(jax.random.key(k)) for k in range(4)]
-    halves = (nets[:2], nets[2:])
-    pool = extractors.Pool(*(jax.tree.map(lambda *leaf: jnp.stack(leaf), *half) for half in halves))
-    mosaic = parameterisations.create("mosaic", 2)
-    return base.Context(tiny.data, tiny.host, tiny.network, pool, tiny.normaliser, mosaic)
+    return base.Context(tiny.host, tiny.network, tiny.normaliser, ("mosaic", 2))
 
 
 def configured(**distill):
@@ -41,13 +37,11 @@ def configured(**distill):
 
 def images_before_and_after(name, config, context):
     """One step of a method from images inside (0, 1), where no clip hides the gradient."""
-    method = methods.create(name, config, context)
-    state = method.init(START)
-    before = 0.25 + 0.5 * jax.random.uniform(jax.random.key(1), state.images.shape)
-    after, metrics = jax.jit(method.step)(
-        state._replace(images=before), method.constants, np.int32(0)
-    )
-    return state.key, before, after.images, metrics
+    loop = make_loop(name, config, context.host, context.network, context.normaliser)
+    state, given = read(loop, key=START)
+    before = 0.25 + 0.5 * jax.random.uniform(jax.random.key(1), state.stored["images"].shape)
+    after, metrics = jax.jit(loop.method.step)(state._replace(stored={"images": before}), given)
+    return given.key, before, after.stored["images"], metrics
 
 
 def characteristic(features, frequencies):
@@ -79,14 +73,15 @@ def mean_distance(real, synthetic):
 
 def loss_written_out(name, context, key):
     """Stored images -> the loss of step 0, class by class, without tiles."""
-    draw_key, _, _, distance_key = jax.random.split(jax.random.fold_in(key, 0), 4)
-    blended, trained = extractors.draw(context.pool, draw_key)
+    draw_key, _, _, distance_key = jax.random.split(key, 4)
+    blended, trained = extractors.draw(tiny_pool(context.network), draw_key)
     dim = context.network.feature_dim
     frequencies = metric.sample_frequencies(distance_key, metric.RBF(1.0), 64, dim)
-    counts = np.array(context.data.counts)
+    counts = np.array(context.counts)
     position = np.log(counts / counts.min()) / np.log(counts.max() / counts.min())
     alphas = {"csdm": 0.2 + 0.6 * position, "csdm_single": [0.6] * 3, "ncfm": [0.5] * 3}
     labels = np.repeat(np.arange(CLASSES), IPC * 4)
+    images = jnp.asarray(context.host.take(np.arange(len(context.host))))
 
     def features_of(images):
         features = context.network.apply(blended, context.normaliser(images))[1]
@@ -100,10 +95,10 @@ def loss_written_out(name, context, key):
         return spectral(alphas[name][c], real, synthetic, frequencies, root=name == "ncfm")
 
     def loss(stored):
-        decoded = context.parameterisation.decode(stored)
-        real, synthetic = features_of(context.data.images), features_of(decoded)
+        decoded = context.parameterisation.decode({"images": stored})
+        real, synthetic = features_of(images), features_of(decoded)
         total = sum(
-            distance(c, real[context.data.labels == c], synthetic[labels == c])
+            distance(c, real[context.host.labels == c], synthetic[labels == c])
             for c in range(CLASSES)
         )
         logits = context.network.apply(trained, context.normaliser(decoded))[0]
@@ -129,7 +124,9 @@ def test_an_update_is_the_gradient_of_the_loss_written_out(name, forward_batch, 
     assert after.min() > 0 and after.max() < 1
     # A root near 0 makes much of rounding.
     assert_steps_equal(before - after, RATE * gradient, rtol=2e-4 if name == "ncfm" else 2e-5)
-    np.testing.assert_allclose(metrics["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics.scalars["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-4
+    )
 
 
 def bilinear_halving(images):
@@ -142,9 +139,9 @@ def bilinear_halving(images):
 
 
 def test_initial_images_are_the_real_ones_halved_and_laid_out(context, key):
-    stored = np.asarray(base.initial_images(context, IPC, key))
-    rows = base.initial_rows(context.data.counts, IPC * 4, key)
-    halved = bilinear_halving(np.asarray(context.data.images)[rows].astype(np.float64) / 255)
+    stored = np.asarray(base.initial_images(context, IPC, key)["images"])
+    rows = base.initial_rows(context.counts, IPC * 4, key)
+    halved = bilinear_halving(context.host.take(rows).astype(np.float64) / 255)
     for image in range(CLASSES * IPC):
         top, bottom = (
             np.concatenate(halved[4 * image + first : 4 * image + first + 2], axis=1)

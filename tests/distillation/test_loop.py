@@ -111,7 +111,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on(loop, unbroken, tmp_path, m
     with pytest.raises(interruption.Interrupted, match="after step 3, which is saved"):
         run(loop, tmp_path)
     monkeypatch.undo()
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    assert [p.name for p in tmp_path.glob("checkpoints/[0-9]*")] == ["3"]
     assert run(loop, tmp_path) == unbroken
 
 
@@ -133,10 +133,32 @@ def test_without_any_valid_checkpoint_the_run_begins_again(loop, unbroken, tmp_p
     assert run(loop, tmp_path) == unbroken
 
 
-def test_a_lost_metrics_file_is_restored(loop, unbroken, tmp_path):
+def test_a_lost_metrics_file_is_restored(loop, unbroken, tmp_path, monkeypatch):
     run(loop, tmp_path)
     (tmp_path / "metrics.jsonl").write_text("nonsense")
+    monkeypatch.setattr(loop, "stepper", None)  # no step is taken again
     assert run(loop, tmp_path) == unbroken
+
+
+def test_metrics_lost_in_both_places_cost_the_steps_since_they_were_whole(loop, unbroken, tmp_path):
+    run(loop, tmp_path)
+    for path in (tmp_path / "metrics.jsonl", tmp_path / "checkpoints" / "metrics.jsonl"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: STEPS - 1]))  # one row of the last step is gone
+    assert run(loop, tmp_path) == unbroken
+    names = {path.name for path in tmp_path.glob("checkpoints/[0-9]*")}
+    assert names == {f"{STEPS}.damaged-0", str(STEPS), "6"}
+
+
+def test_a_checkpoint_takes_as_much_late_in_a_run_as_early(loop, tmp_path):
+    run(loop, tmp_path, rhythm=Rhythm(log_every=1, checkpoint_every=1, keep_checkpoints=STEPS))
+    held = [path.name for path in (tmp_path / "checkpoints" / str(STEPS)).iterdir()]
+    assert sorted(held) == ["manifest.json", "state"]
+    sizes = [
+        (tmp_path / "checkpoints" / str(step) / "manifest.json").stat().st_size
+        for step in (1, STEPS)
+    ]
+    assert abs(sizes[1] - sizes[0]) < 20  # digits of numbers, no rows
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -144,7 +166,7 @@ def test_a_nan_stops_the_run_with_its_step_and_place(loop, site, tmp_path):
     bad = poisoned(loop, site, 4)
     with pytest.raises(FloatingPointError, match=f"tiny: {site} not finite at step 4; the last"):
         run(bad, tmp_path)
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    assert [p.name for p in tmp_path.glob("checkpoints/[0-9]*")] == ["3"]
     rows = (tmp_path / "metrics.jsonl").read_text()
     assert "NaN" not in rows and len(rows.splitlines()) == 4
 

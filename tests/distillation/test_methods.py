@@ -197,21 +197,6 @@ def test_loop_and_scan_agree(config, context):
     np.testing.assert_allclose(ends[0][1].loss, ends[1][1].loss, rtol=1e-4)
 
 
-def test_a_chunked_forward_pass_gives_the_same_step(config, context):
-    ends = []
-    for chunk in (4096, 5):
-        config.distill.forward_batch = chunk
-        loop = loop_of("csdm", config, context)
-        state, given = read(loop)
-        arguments = state.stored, *given.supplied, given.batch, given.key
-        value = jax.value_and_grad(loop.method.loss, has_aux=True)
-        (loss, _), gradient = jax.jit(value)(*arguments)
-        ends.append((loss, gradient["images"]))
-    np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-4)
-    scale = np.abs(ends[0][1]).max()
-    np.testing.assert_allclose(ends[0][1], ends[1][1], atol=1e-4 * scale)
-
-
 def test_matching_its_own_real_images_lowers_the_loss(config, context):
     config.distill.steps = 40
     config.distill.learning_rate = 0.01
@@ -238,27 +223,6 @@ def test_initial_rows_are_distinct_within_a_class_and_reused_evenly(key):
     assert set(used) == {6, 7, 8} and sorted(times) == [1, 1, 2]
     np.testing.assert_array_equal(rows, base.initial_rows((6, 3), 4, key))
     assert not np.array_equal(rows, base.initial_rows((6, 3), 4, jax.random.key(1)))
-
-
-def test_initial_images_are_the_encoded_real_ones(context, key):
-    stored = base.initial_images(context, IPC, key)["images"]
-    rows = base.initial_rows(context.counts, IPC * 4, key)
-    real = context.host.take(rows) / 255.0
-    halved = _halved(real)
-    for image, tile, row, column in [(0, 0, 0, 0), (0, 1, 0, 4), (3, 2, 4, 0), (5, 3, 4, 4)]:
-        found = np.asarray(stored)[image, row : row + 4, column : column + 4]
-        expected = halved[4 * image + tile]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_array_equal(context.host.labels[rows], np.repeat(np.arange(3), IPC * 4))
-
-
-def _halved(images):
-    """Half the side by the triangle filter of twice the width, weights normed at the border."""
-    size = images.shape[1]
-    centres = 2 * np.arange(size // 2) + 0.5
-    weights = np.maximum(0, 1 - np.abs(np.arange(size) - centres[:, None]) / 2)
-    weights /= weights.sum(1, keepdims=True)
-    return np.einsum("ia,jb,nabc->nijc", weights, weights, images)
 
 
 def test_all_methods_start_from_the_same_images(config, context, key):

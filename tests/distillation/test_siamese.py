@@ -1,13 +1,11 @@
 """A class's real and synthetic images go through one augmentation."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.problem import tiny_method
+from tests.problem import read, tiny_loop
 
 COLOURS = np.array([[200, 90, 40], [60, 180, 70], [30, 100, 220]], np.uint8)
 SETTINGS = {"augmentation": "color_crop_cutout", "batch": 1000}
@@ -23,15 +21,18 @@ def discrepancies(name, colours, **settings):
       colours: of the synthetic images, uint8 `[3, 3]`.
       **settings: fields of `config.distill`.
     """
-    method = tiny_method(name=name, **SETTINGS | settings)
-    state, (data, pool) = method.init(jax.random.key(0)), method.constants
-    real = np.broadcast_to(COLOURS[data.labels][:, None, None], data.images.shape)
-    per_class = len(state.images) // len(colours)
-    stored = np.repeat(colours / np.float32(255), per_class, 0)[:, None, None]
-    state = state._replace(images=jnp.broadcast_to(stored, state.images.shape))
-    constants = dataclasses.replace(data, images=jnp.asarray(real)), pool
-    step = jax.jit(method.step)
-    return np.array([step(state, constants, np.int32(i))[1]["matching"] for i in range(4)])
+    loop = tiny_loop(name=name, **SETTINGS | settings)
+    state, _ = read(loop)
+    shape = state.stored["images"].shape
+    stored = np.repeat(colours / np.float32(255), shape[0] // len(colours), 0)[:, None, None]
+    state = state._replace(stored={"images": jnp.broadcast_to(stored, shape)})
+    step, found = jax.jit(loop.method.step), []
+    for index in range(4):
+        given = read(loop, index)[1]
+        flat = jnp.asarray(COLOURS)[given.batch.ids][:, None, None]
+        batch = given.batch.with_values(jnp.broadcast_to(flat, given.batch.values.shape))
+        found.append(step(state, given._replace(batch=batch))[1].scalars["matching"])
+    return np.array(found)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages, sweeps
 from csdm_jax.reporting import page
@@ -53,6 +54,7 @@ def score(run, *accuracies):
         data |= {"imbalance_factor": 5.0, "counts": [40, 8]}
         facts = {"method": method, "seed": seed, "ipc": 1, "data": data, "config": config}
         facts["accuracies"] = {name: results for name in run.config.evaluate.networks}
+        facts[stages.EVALUATION] = evaluate.FORMAT
         distilled.save(folder, pixels, facts)
     (run.workdir / page.FILE).touch()
 
@@ -162,9 +164,14 @@ def test_a_run_is_finished_when_its_cards_hold_the_evaluation_asked_for(tmp_path
         {"evaluate.networks": ("convnet", "vgg11")},
         {"distill.seeds": (0, 1, 2)},
         {"evaluate.epochs": 7},
+        {"data.data_dir": "elsewhere"},
     ):
         _, (other,) = plan("config.sdd.scale=1", tmp_path, **(fields | change))
         assert not sweeps.is_finished(other), change
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "FORMAT", evaluate.FORMAT + 1)
+        assert not sweeps.is_finished(run)
+    assert sweeps.is_finished(run)
     (run.folders[1] / "card.json").write_text("{}")
     assert not sweeps.is_finished(run)
 

@@ -16,7 +16,7 @@ FINISHED = ("card.json", "distilled.npz", "metrics.jsonl", "spectrum.json", "eva
 """Files that a run reads, too, once its images are there."""
 
 UNNAMED = ("timings.json", "metrics.jsonl")
-"""Files whose damage has a remedy but no line: the clock, and what the checkpoint holds, too."""
+"""Files whose damage has a remedy but no line: the clock, and what has a second copy."""
 
 # What is damaged -> whether in a finished run, or in one that must go on; which of its two
 # checkpoints, or what a run reads beside them.
@@ -56,7 +56,7 @@ def _corruption(
 ) -> None:
     """One trial; what is to happen follows from what was damaged."""
     workdir = bench.trial(bench.whole if finished else bench.half)
-    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    steps = sorted(int(path.name) for path in workdir.glob("checkpoints/[0-9]*"))
     hit = [steps[at] for at in checkpoints]
     groups = [regular_files(workdir / f"checkpoints/{step}") for step in hit]
     targets = [

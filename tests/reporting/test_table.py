@@ -1,12 +1,18 @@
 import io
 import json
+import os
+import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from csdm_jax.reporting import figures, table
+from csdm_jax.reporting import figures, page, table
+from csdm_jax.runtime import interruption
 from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.storage import files
 from tests.finished import write_run
 
 
@@ -85,6 +91,46 @@ def test_many_classes_are_drawn_on_a_picture_that_can_be_written(tmp_path):
     table.write(tmp_path, [tmp_path])
     with Image.open(tmp_path / "images.png") as picture:
         assert 5000 < picture.size[1] < 2**14  # 100 of the classes
+
+
+def test_a_narrowed_width_stands_in_the_heading(workdir):
+    (row, *_) = table.gather(table.run_folders(workdir))
+    assert "width" not in table.setting(row)
+    card = files.read_sealed_json(workdir / "card.json")
+    card["config"]["network"] = {"width": 32}
+    files.write_sealed_json(workdir / "card.json", card)
+    text = table.table(table.gather(table.run_folders(workdir)))
+    assert "tiny, imbalance factor 5, IPC 2, networks of width 32 (published: 128) (" in text
+    assert text.count("| method |") == 2  # the baseline and the other seed have the published one
+
+
+@pytest.mark.parametrize("module, drawing", [(figures, "draw_curves"), (page, "render")])
+def test_a_signal_while_figures_are_drawn_stops_and_the_next_call_draws_all(
+    workdir, tmp_path_factory, monkeypatch, module, drawing
+):
+    whole = tmp_path_factory.mktemp("whole") / "run"
+    shutil.copytree(workdir, whole)
+    table.write(whole, table.run_folders(whole))
+    draw = getattr(module, drawing)
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not interruption.requested():
+            time.sleep(0.01)
+        return draw(*arguments, **options)
+
+    with (
+        interruption.handled(),
+        monkeypatch.context() as patch,
+        pytest.raises(interruption.Interrupted, match="stopped by a signal"),
+    ):
+        patch.setattr(module, drawing, interrupted)
+        table.write(workdir, table.run_folders(workdir))
+    assert not (workdir / page.FILE).exists()
+    table.write(workdir, table.run_folders(workdir))
+    for path in whole.rglob("*"):
+        if path.is_file():
+            assert (workdir / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from tests.faults.runs import ROOT
 
 BUSY = """
 import hashlib
-from csdm_jax import interruption
+from csdm_jax.runtime import interruption
 with interruption.handled():
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # for minutes

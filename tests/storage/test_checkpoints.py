@@ -35,13 +35,13 @@ def store(tmp_path, *, keep=3, identity=None):
 def fill(tmp_path, steps=(5, 10), **options):
     checkpoints = store(tmp_path, **options)
     for step in steps:
-        checkpoints.save(step, state(step), facts={"at": step}, metrics=b"row\n" * step)
+        checkpoints.save(step, state(step), facts={"at": step})
     return checkpoints
 
 
 def test_a_state_comes_back_bit_for_bit(tmp_path):
     found = fill(tmp_path).latest(shapes(state()))
-    assert (found.step, found.facts, found.metrics) == (10, {"at": 10}, b"row\n" * 10)
+    assert (found.step, found.facts) == (10, {"at": 10})
     assert isinstance(found.state, State)
     assert found.state.moments["half"].dtype == jnp.bfloat16
     expected = state(10)
@@ -68,7 +68,7 @@ def test_every_damaged_file_leads_to_the_checkpoint_before(tmp_path, kind):
             found = checkpoints.latest(shapes(state()))
             assert found is not None and found.step == 5, path
             chex.assert_trees_all_equal(found.state.images, state(5).images)
-            checkpoints.save(10, state(10), facts={}, metrics=b"row")
+            checkpoints.save(10, state(10), facts={})
 
 
 def test_a_file_too_many_is_damage(tmp_path):
@@ -97,7 +97,7 @@ def test_another_format_is_refused(tmp_path):
     manifest = json.loads(path.read_text()) | {"format": 99}
     del manifest["sha256"]
     files.write_sealed_json(path, manifest)
-    with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+    with pytest.raises(ValueError, match="has format 99, this version reads 2"):
         checkpoints.latest(shapes(state()))
 
 
@@ -109,7 +109,7 @@ def test_a_failed_save_leaves_the_older_ones(tmp_path, monkeypatch):
 
     monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", full)
     with pytest.raises(OSError, match=r"cannot write the checkpoint .*15.*No space left"):
-        checkpoints.save(15, state(), facts={}, metrics=b"")
+        checkpoints.save(15, state(), facts={})
     assert checkpoints.steps() == [5, 10]
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["10", "5"]
 
@@ -119,5 +119,14 @@ def test_a_checkpoint_that_will_not_fit_is_not_begun(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"no space for a checkpoint .* 1000 bytes are free, about"):
-        checkpoints.save(15, state(), facts={}, metrics=b"")
+        checkpoints.save(15, state(), facts={})
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["10", "5"]
+
+
+def test_a_checkpoint_whose_facts_are_not_accepted_is_set_aside(tmp_path):
+    def accept(facts):
+        if facts["at"] == 10:
+            raise files.DamagedError("what it speaks of is gone")
+
+    assert fill(tmp_path).latest(shapes(state()), accept).step == 5
+    assert (tmp_path / "c/10.damaged-0").is_dir()

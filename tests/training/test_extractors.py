@@ -135,3 +135,22 @@ def test_images_on_the_host_give_the_same_weights(tiny, tmp_path):
 def test_pools_with_other_settings_have_other_names():
     names = {extractors.pool_name({"epochs": epochs}) for epochs in (1, 2, 1.0)}
     assert len(names) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"test": 2}', b"\xff"])
+def test_a_damaged_description_of_a_pool_is_set_aside_and_written_again(tiny, tmp_path, content):
+    make(tiny, tmp_path, count=1)
+    (path,) = tmp_path.glob("*/description.json")
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    make(tiny, tmp_path, count=1)
+    assert path.read_bytes() == whole
+    assert path.with_name("description.json.damaged-0").read_bytes() == content
+
+
+def test_the_description_of_a_whole_pool_is_not_written_again(tiny, tmp_path):
+    make(tiny, tmp_path, count=1)
+    (path,) = tmp_path.glob("*/description.json")
+    before = path.stat().st_ino
+    make(tiny, tmp_path, count=1)
+    assert path.stat().st_ino == before
