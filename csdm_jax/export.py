@@ -7,10 +7,10 @@ layout, class names, label kind and the preprocessing of training and test image
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from csdm_jax.experiment import command_line
+from csdm_jax.runtime import paths
 from csdm_jax.sets.exporting import export_set
 from csdm_jax.sets.formats import FORMATS
 
@@ -18,15 +18,13 @@ from csdm_jax.sets.formats import FORMATS
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports as the command line says; an error ends the program with one line."""
     parser = argparse.ArgumentParser(prog="python -m csdm_jax.export", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder of a run")
+    parser.add_argument("folder", type=paths.given, help="folder of a run")
     parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", type=paths.given, required=True, help="folder to make")
     flags = parser.parse_args(argv)
-    try:
+    with command_line.reported():
         card = export_set(flags.folder, flags.format, flags.out)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{flags.out}: {card['format']}, {card['layout']}, {card['space']}, {card['images']}")
+        print(f"{flags.out}: {card['format']}, {card['layout']}, {card['space']}, {card['images']}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ agree with what is read.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from csdm_jax.experiment import command_line
+from csdm_jax.runtime import paths
 from csdm_jax.sets.formats import FORMATS, base
 from csdm_jax.sets.formats.facts import Facts
 from csdm_jax.sets.importing import facts_like, read_set, write_set
@@ -25,10 +25,10 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m csdm_jax.import_set", description=__doc__)
-    parser.add_argument("path", type=Path, help="file or folder of the set")
+    parser.add_argument("path", type=paths.given, help="file or folder of the set")
     parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--like", type=Path, help="folder of a run on the same data")
+    parser.add_argument("--out", type=paths.given, required=True, help="folder to make")
+    parser.add_argument("--like", type=paths.given, help="folder of a run on the same data")
     parser.add_argument("--space", choices=base.SPACES, help="where the pixel values live")
     parser.add_argument("--mean", type=_numbers, help="of pixels in [0, 1]: 0.49,0.48,0.45")
     parser.add_argument("--std", type=_numbers, help="likewise")
@@ -43,7 +43,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Imports as the command line says; an error ends the program with one line."""
     flags = _parse(argv)
-    try:
+    with command_line.reported():
         said = Facts(
             **{
                 name: getattr(flags, name)
@@ -54,11 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             said = facts_like(flags.like).agree(said, f"the run {flags.like}")
         result, card = read_set(flags.path, flags.format, said, keep_mosaics=flags.keep_mosaics)
         write_set(flags.out, result, card, clip=flags.clip)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{flags.out}: {len(result.images)} images, {card['num_classes']} classes")
-    for note in card["notes"]:
-        print(f"note: {note}")
+        print(f"{flags.out}: {len(result.images)} images, {card['num_classes']} classes")
+        for note in card["notes"]:
+            print(f"note: {note}")
 
 
 if __name__ == "__main__":

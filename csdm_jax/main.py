@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 from absl import app, flags, logging
 
@@ -11,7 +9,8 @@ from csdm_jax.experiment import command_line, stages
 from csdm_jax.runtime import cluster, interruption
 
 FLAGS = command_line.ExperimentFlags.define(
-    "Folder for everything that is written; default: runs/<name of the config>."
+    "Folder for everything that is written; default: runs/<name of the config>, with the fields "
+    "that the command line changes; for a config.json, the folder in which it is."
 )
 _STAGE = flags.DEFINE_enum(
     "stage",
@@ -35,9 +34,8 @@ def main(argv: list[str]) -> None:
         config = FLAGS.configuration()
         if _DISTRIBUTED.value or _COORDINATOR.value is not None:
             cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-        workdir = Path(FLAGS.workdir.value or Path("runs") / config.name)
         logging.info("devices: %s", jax.devices())
-        stages.run(config, workdir, stage=_STAGE.value)
+        stages.run(config, FLAGS.directory(config), stage=_STAGE.value)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from csdm_jax.experiment import command_line
 from csdm_jax.reporting import page
+from csdm_jax.runtime import paths
 from csdm_jax.storage import files
+
+USAGE = "usage: python -m csdm_jax.page FOLDER OUT.html"
 
 
 def main(argv: Sequence[str]) -> None:
     """Draws the page of one folder; an error ends the program with one line."""
+    if set(argv) & {"-h", "--help"}:
+        print(f"{USAGE}\n\n{__doc__}")
+        return
     if len(argv) != 2:
-        sys.exit("usage: python -m csdm_jax.page FOLDER OUT.html")
-    try:
-        files.write_bytes(Path(argv[1]), page.render([page.read(Path(argv[0]))]).encode())
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(USAGE)
+    with command_line.reported():
+        folder, out = map(paths.given, argv)
+        files.write_bytes(out, page.render([page.read(folder)]).encode())
 
 
 if __name__ == "__main__":

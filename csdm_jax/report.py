@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from csdm_jax.experiment import command_line
 from csdm_jax.reporting.table import gather, run_folders, table
+from csdm_jax.runtime import paths
+
+USAGE = "usage: python -m csdm_jax.report FOLDER [FOLDER ...]"
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table; an error ends the program with one line."""
+    if set(argv) & {"-h", "--help"}:
+        print(f"{USAGE}\n\n{__doc__}")
+        return
     if not argv:
-        sys.exit("usage: python -m csdm_jax.report FOLDER [FOLDER ...]")
-    try:
-        print(table(gather([run for name in argv for run in run_folders(Path(name))])))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(USAGE)
+    with command_line.reported():
+        print(table(gather([run for name in argv for run in run_folders(paths.given(name))])))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import logging
 
 from csdm_jax.experiment import command_line, reproduction
-from csdm_jax.runtime import interruption
+from csdm_jax.runtime import interruption, paths
 from csdm_jax.runtime.registry import lookup
 
 
@@ -34,9 +34,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show the entries")
     parser.add_argument("--rescore", action="store_true", help="train on the committed images")
     parser.add_argument("--data_dir", default="", help="location of the data set")
-    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--manifest", type=Path, default=reproduction.MANIFEST)
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write its entries")
+    parser.add_argument("--out", type=paths.given, default=Path("runs/reproduce"))
+    parser.add_argument("--manifest", type=paths.given, default=reproduction.MANIFEST)
+    parser.add_argument("--record", type=paths.given, metavar="FOLDER", help="write its entries")
     parser.add_argument("--config", help="with --record: FILE[:name=value,...]")
     parser.add_argument("--name", help="with --record: the group; default: the folder's name")
     options = parser.parse_args(argv)

@@ -8,12 +8,10 @@ are taken, against networks trained on real images (`--references`).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import app, flags
 
 from csdm_jax.experiment import command_line
-from csdm_jax.runtime import interruption
+from csdm_jax.runtime import interruption, paths
 from csdm_jax.scoring import scorer
 from csdm_jax.sets.formats import FORMATS, base
 from csdm_jax.sets.formats.facts import Facts
@@ -49,18 +47,18 @@ def main(argv: list[str]) -> None:
     """Scores the set that the command line names and prints its tables."""
     if len(argv) != 2:
         raise app.UsageError(f"give one file or folder of a set, got {argv[1:]}")
-    path = Path(argv[1])
     with command_line.reported(), interruption.handled():
+        path = paths.given(argv[1])
         config = _FLAGS.configuration()
         resolved = path.resolve()  # files of one format share a name: their folder tells them apart
         name = resolved.name if path.is_dir() else f"{resolved.parent.name}-{path.stem}"
-        workdir = Path(_FLAGS.workdir.value or Path("runs") / f"score-{name}-{config.name}")
-        references = _REFERENCES.value or str(workdir / "references")
+        workdir = _FLAGS.directory(config, prefix=f"score-{name}-")
+        references = _REFERENCES.value or workdir / "references"
         scorer.run(
             config,
             path,
             workdir,
-            references=None if references == "none" else Path(references),
+            references=None if references == "none" else paths.given(references),
             said=Facts(
                 space=_SPACE.value, mean=_numbers(_MEAN), std=_numbers(_STD), factor=_FACTOR.value
             ),

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from absl import logging
 
 from csdm_jax import main as main_command
 from csdm_jax.experiment import command_line, sweeps
-from csdm_jax.runtime import interruption, jobs
+from csdm_jax.runtime import interruption, jobs, paths
 from csdm_jax.storage import files
 
 OWN = ("workdir", "stage", "config")
@@ -32,9 +31,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", required=True, help="FILE[:name=value,...]")
     parser.add_argument("--sweep", required=True, help="config.FIELD=VALUE,... for each axis")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    parser.add_argument("--out", type=paths.given, required=True, help="folder of the sweep")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--slurm", type=Path, help="write a job array for sbatch, start nothing")
+    parser.add_argument("--slurm", type=paths.given, help="write a job array, start nothing")
     parser.add_argument("--gather", action="store_true", help="only gather what is finished")
     parser.add_argument("flags", nargs="*", help="behind --: flags of csdm_jax.main")
     options, unknown = parser.parse_known_args(argv)
@@ -95,11 +94,13 @@ def main(argv: list[str] | None = None) -> int:
     with command_line.reported(), interruption.handled():
         axes, runs, flags = plan(options)
         try:
-            return 0 if options.gather else start(options, runs, flags)
+            code = 0 if options.gather else start(options, runs, flags)
         finally:
-            if sweeps.write(options.out, runs, axes):
-                print((options.out / "table.md").read_text())
+            if rows := sweeps.write(options.out, runs, axes):
+                print(sweeps.table(rows, total=len(runs)))
                 print(f"table and plot: {options.out}")
+        interruption.check("while its table was drawn")
+    return code
 
 
 if __name__ == "__main__":

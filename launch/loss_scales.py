@@ -24,7 +24,7 @@ from csdm_jax import main as main_command
 from csdm_jax.distillation import inputs
 from csdm_jax.experiment import command_line, sweeps
 from csdm_jax.experiment.experiment import Experiment
-from csdm_jax.runtime import interruption
+from csdm_jax.runtime import interruption, paths
 from csdm_jax.runtime.seeds import root_key
 
 DRAWS = 3
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--config", required=True, help="FILE[:name=value,...]")
     parser.add_argument("--sweep", required=True, help="one axis, see launch/sweep.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the extractors")
+    parser.add_argument("--out", type=paths.given, required=True, help="folder for the extractors")
     parser.add_argument("flags", nargs="*", help="behind --: flags of csdm_jax.main")
     options = parser.parse_args(argv)
     logging.use_absl_handler()

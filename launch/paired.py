@@ -20,6 +20,7 @@ from absl import logging
 
 from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import command_line
+from csdm_jax.runtime import paths
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", type=Path, nargs=2, help="two working directories")
+    parser.add_argument("runs", type=paths.given, nargs=2, help="two working directories")
     parser.add_argument("--method", help="where a directory has several")
     options = parser.parse_args(argv)
     logging.use_absl_handler()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from csdm_jax.data import digits, folder, imagenet_subsets, npz, tfds_source
 from csdm_jax.data.dataset import Dataset
+from csdm_jax.runtime import paths
 from csdm_jax.runtime.registry import lookup
 
 Source = Callable[[Path | None, Path | None], Dataset]
@@ -21,6 +22,9 @@ SOURCES: dict[str, Source] = {
     "npz": npz.load,
     **{spec.name: functools.partial(tfds_source.load, spec) for spec in _TFDS},
 }
+
+EMBEDDED = ("digits",)
+"""Data sets that come with a package: they are read from no `data_dir`."""
 
 
 def load(
@@ -46,5 +50,5 @@ def load(
       ImportError: when a package that the source needs is missing.
     """
     source = lookup(SOURCES, name, "data set")
-    data_path, cache_path = (Path(p).expanduser() if p else None for p in (data_dir, cache_dir))
+    data_path, cache_path = (paths.given(p) if p else None for p in (data_dir, cache_dir))
     return source(data_path, cache_path)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset, check_dataset
+from csdm_jax.runtime import paths
 
 FORMAT_VERSION = 1  # raise it whenever decoding or the layout below changes
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -48,9 +49,14 @@ def cached(
     return dataset
 
 
+def _users() -> Path:
+    """Where this user's caches are."""
+    set_to = paths.from_environment("XDG_CACHE_HOME")
+    return set_to or paths.home("cache_dir (--config.data.cache_dir)") / ".cache"
+
+
 def _directory(cache_dir: Path | None) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = cache_dir or Path(base) / "csdm_jax"
+    directory = cache_dir or _users() / "csdm_jax"
     try:  # before minutes of decoding, not after
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

@@ -14,9 +14,17 @@ TEST_PER_CLASS = 50
 def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
     """The digits with a balanced test set of 50 images per class, the rest for training.
 
-    Grey levels 0..16 become `round(255 v / 16)`. Both directories are unused: the scans come with
-    scikit-learn.
+    Grey levels 0..16 become `round(255 v / 16)`. The scans come with scikit-learn and need no
+    cache.
+
+    Raises:
+      ValueError: when there is a `data_dir`, which would be ignored.
     """
+    if data_dir is not None:
+        raise ValueError(
+            f"data_dir = {str(data_dir)!r}: the data set 'digits' comes with scikit-learn and is "
+            "not read from there: leave it out, or name another data set in data.name"
+        )
     from sklearn.datasets import load_digits
 
     scans = load_digits()

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from csdm_jax.data.cache import cached
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.images import Encoded, decode_all, tracked
 from csdm_jax.data.tfrecord import read_records
+from csdm_jax.runtime import paths
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,7 +78,8 @@ def load(spec: TfdsSpec, data_dir: Path | None, cache_dir: Path | None) -> Datas
       ValueError: for a data set that is neither prepared nor preparable here, another data set in
         `data_dir`, a missing split or class, or damaged data.
     """
-    root = data_dir or Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    root = data_dir or paths.from_environment("TFDS_DATA_DIR")
+    root = root or paths.home("data_dir, or TFDS_DATA_DIR") / "tensorflow_datasets"
     prepared = _find_prepared(spec, root) or _prepare(spec, root)
     info = (prepared / INFO).read_bytes()
     found = json.loads(info).get("name")
@@ -99,9 +100,26 @@ def _find_prepared(spec: TfdsSpec, root: Path) -> Path | None:
     """The latest prepared version. TFDS itself would cost a second to import at every start."""
     if (root / INFO).is_file():
         return root
-    versions = [p.parent for p in (root / spec.builder).glob(f"*/{INFO}")]
-    numbered = [p for p in versions if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
-    return max(numbered, key=lambda p: [int(n) for n in p.name.split(".")], default=None)
+    found = _versions(root / spec.builder)
+    if not found and (near := _near(spec, root)):
+        raise ValueError(
+            f"{spec.builder!r} is not in {root}, but it is in {near}: give that one as data_dir"
+        )
+    return max(found, key=lambda p: [int(n) for n in p.name.split(".")], default=None)
+
+
+def _versions(folder: Path) -> list[Path]:
+    """The prepared versions in the folder of a data set."""
+    found = [path.parent for path in folder.glob(f"*/{INFO}")]
+    return [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+
+
+def _near(spec: TfdsSpec, root: Path) -> Path | None:
+    """The data directory, where `root` is a few levels too high or too deep."""
+    root = root.absolute()
+    below = sorted(path for path in root.glob("*") if path.is_dir())
+    above = list(root.parents)[: spec.builder.count("/") + 1]
+    return next((one for one in (*above, *below) if _versions(one / spec.builder)), None)
 
 
 def _prepare(spec: TfdsSpec, root: Path) -> Path:

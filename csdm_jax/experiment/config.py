@@ -131,6 +131,33 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in found]
 
 
+def overrides(base: Any, config: Any) -> dict[str, Any]:
+    """The fields by which a configuration is another experiment than its file's.
+
+    Such a one has to have a directory of its own.
+    """
+    before, now = flatten(base), flatten(config)
+    changed = {n: v for n, v in now.items() if n not in MAY_CHANGE and before.get(n) != v}
+    if before["distill.seeds"][:1] != now["distill.seeds"][:1]:
+        changed["distill.seeds"] = now["distill.seeds"]
+    return changed
+
+
+def fewer(before: Any, now: Any) -> list[str]:
+    """The fields by which less is run than before, as "field: before -> now".
+
+    Args:
+      before: a configuration, as JSON gives it back.
+      now: another.
+    """
+    old, new = flatten(before), flatten(now)
+    lists = ("baselines", "distill.seeds", "evaluate.networks")
+    found = [name for name in lists if set(old.get(name, ())) - set(new[name])]
+    numbers = ("distill.steps", "evaluate.count")
+    found += [name for name in numbers if old.get(name, 0) > new[name]]
+    return [f"{name}: {old[name]!r} -> {new[name]!r}" for name in found]
+
+
 def rule_of(name: str) -> Rule:
     """The rule of the field `section.name`.
 

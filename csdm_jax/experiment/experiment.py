@@ -27,7 +27,7 @@ from csdm_jax.distillation.loop import Loop
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import supplies
-from csdm_jax.runtime import cluster, interruption
+from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.sharding import Devices
 from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
@@ -229,7 +229,8 @@ class Experiment:
 
     @property
     def _pool_folder(self) -> Path:
-        return Path(self.config.extractors.pool_dir or self.workdir / "extractors")
+        given = self.config.extractors.pool_dir
+        return paths.given(given) if given else self.workdir / "extractors"
 
     def train_pool(
         self,

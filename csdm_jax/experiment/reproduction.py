@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from scipy.special import stdtrit
 
+from csdm_jax import data
 from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, stages
@@ -150,7 +152,9 @@ def reproduce(
       Others: see `csdm_jax.experiment.stages.run`.
     """
     config = config_of(entry)
-    config.data.data_dir = data_dir
+    if config.data.name in data.EMBEDDED and data_dir:
+        logging.info("%s comes with its package: data_dir is for other entries", config.data.name)
+    config.data.data_dir = "" if config.data.name in data.EMBEDDED else data_dir
     config.extractors.pool_dir = str(workdir.parent / "pool")
     pairs = experiment.runs_of(config)
     folders = [experiment.run_folder(config, workdir, *pair) for pair in pairs]

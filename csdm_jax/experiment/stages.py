@@ -7,9 +7,10 @@ and each leaves alone what is finished, so that the same command goes on after a
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
 from csdm_jax.storage.journal import METRICS
+from csdm_jax.training import extractors
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = "config.json"
@@ -63,8 +65,7 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
     if not cluster.is_first():
         _follow(experiment, stage)
         return experiment, []
-    with lock.held(experiment.workdir):
-        _claim(experiment)
+    with lock.held(experiment.workdir), _claimed(experiment):
         rows = _run_stages(experiment, stage)
     cluster.wait("the end")
     return experiment, rows
@@ -97,18 +98,38 @@ def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
     return []
 
 
-def _claim(experiment: Experiment) -> None:
-    """Refuses a directory that another configuration has begun; leaves this one there."""
+@contextlib.contextmanager
+def _claimed(experiment: Experiment) -> Iterator[None]:
+    """Refuses a directory that another configuration has begun; leaves this one there.
+
+    A first stage that fails before it has written anything leaves nothing.
+    """
     path = experiment.workdir / CONFIG
     try:
         check_claim(experiment.config, experiment.workdir)
     except files.DamagedError as error:
         files.set_aside(path, error)
+    first = not path.exists()
     files.write_sealed_json(path, experiment.config.to_dict())
+    try:
+        yield
+    except BaseException:
+        if first and not _has_results(experiment.workdir):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _has_results(workdir: Path) -> bool:
+    """Whether a stage has written anything there."""
+    beginnings = (CONFIG, lock.NAME, lock.OWNER, extractors.DESCRIPTION)
+    found = (path for path in workdir.rglob("*") if path.is_file())
+    return any(path.name not in beginnings and path.stat().st_size for path in found)
 
 
 def check_claim(config: Any, workdir: Path) -> None:
     """Refuses a directory that another configuration has begun.
+
+    And one with a finished report that would give way to a smaller one.
 
     Raises:
       ConfigError: when one has; says which fields differ.
@@ -124,7 +145,12 @@ def check_claim(config: Any, workdir: Path) -> None:
     if changed:
         raise configuration.ConfigError(
             f"{workdir} was begun with another configuration ({'; '.join(changed)}): "
-            "take another --workdir, or give the configuration in its config.json"
+            f"take another --workdir, or go on with it by --config={workdir / CONFIG}"
+        )
+    if (workdir / page.FILE).exists() and (less := configuration.fewer(before, config)):
+        raise configuration.ConfigError(
+            f"{workdir} holds a finished report of more than is asked for ({'; '.join(less)}): "
+            "ask for at least as much, or take another --workdir"
         )
 
 

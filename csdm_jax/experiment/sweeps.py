@@ -31,6 +31,7 @@ from csdm_jax.experiment import experiment, stages
 from csdm_jax.experiment.config import ConfigError
 from csdm_jax.reporting import figures, page
 from csdm_jax.reporting import table as result_table
+from csdm_jax.runtime import paths
 from csdm_jax.runtime.jobs import Job
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
@@ -217,6 +218,10 @@ def is_finished(run: Run) -> bool:
     return reported and all(_is_scored(folder, run.config) for folder in run.folders)
 
 
+def _folder(text: str) -> Path | None:
+    return paths.given(text) if text else None
+
+
 def _is_scored(folder: Path, config: Any) -> bool:
     try:
         card = files.read_sealed_json(folder / distilled.CARD)
@@ -226,7 +231,7 @@ def _is_scored(folder: Path, config: Any) -> bool:
     return (
         (folder / distilled.ARRAYS).exists()
         and card.get(stages.EVALUATION) == evaluate.FORMAT
-        and card["config"]["data"]["data_dir"] == config.data.data_dir
+        and _folder(card["config"]["data"]["data_dir"]) == _folder(config.data.data_dir)
         and not stages.changed_fields(card, config)
         and card["config"]["distill"]["steps"] == config.distill.steps
         and all(len(scored.get(n, ())) == config.evaluate.count for n in config.evaluate.networks)

@@ -220,9 +220,10 @@ def write(
     if rows:
         files.write_json(workdir / "table.json", rows)
         files.write_bytes(workdir / "table.md", table(rows).encode())
-        print(table(rows))
     text = page.render(runs, rows=rows, tables=tables(rows), real=real)
     interruption.check("while the page was drawn")
     files.write_bytes(workdir / page.FILE, text.encode())
+    if rows:
+        print(table(rows))
     print(f"distilled set, card, images, curves and {page.FILE}: {workdir}")
     return rows

@@ -31,6 +31,10 @@ FORMAT = 3
 """Raise it when the files, the networks, or the random numbers behind the weights, change."""
 
 
+DESCRIPTION = "description.json"
+"""File of a pool's folder: what its weights depend on."""
+
+
 class Pool(NamedTuple):
     """K networks, their weights stacked along a leading axis of K.
 
@@ -162,7 +166,7 @@ def ensure(
       For each name of the record its pytree, stacked along a leading axis of `count`.
     """
     folder = Path(folder) / pool_name(description)
-    _describe(folder / "description.json", description)
+    _describe(folder / DESCRIPTION, description)
     paths = [_path(folder, k) for k in range(count)]
     members = [_load(path, record) for path in paths]
     if any(member is None for member in members):

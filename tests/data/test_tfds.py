@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import importlib.util
 import io
 import json
@@ -160,6 +161,19 @@ def test_version_directory_may_be_given_and_the_latest_is_taken(tmp_path):
     assert tfds_source._find_prepared(spec, old) == old
     with pytest.raises(ValueError, match=r"holds the data set 'cifar100', 'cifar10' is read from"):
         data.load("cifar10", data_dir=old, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("builder", ["cifar10", "imagenette/160px-v2"])
+def test_a_directory_too_high_or_too_deep_is_told_the_right_one(tmp_path, builder):
+    version = tmp_path / "data" / "tfds" / builder / "1.0.0"
+    version.mkdir(parents=True)
+    (version / tfds_source.INFO).write_text("{}")
+    right = tmp_path / "data" / "tfds"
+    spec = dataclasses.replace(tfds_source.CIFAR10, builder=builder)
+    assert tfds_source._find_prepared(spec, right) == version
+    for wrong in (tmp_path / "data", *list(version.parents)[: builder.count("/") + 1]):
+        with pytest.raises(ValueError, match=rf"not in {wrong}, but it is in {right}: give that"):
+            tfds_source._find_prepared(spec, wrong)
 
 
 def test_missing_split_is_refused(tmp_path):

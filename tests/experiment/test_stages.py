@@ -1,0 +1,71 @@
+"""Whom a working directory belongs to, and what a rerun may do to it."""
+
+import re
+
+import pytest
+
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import stages
+from csdm_jax.reporting import page
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files, lock
+
+
+def quick(**fields):
+    """Real images alone: nothing is trained to distil them."""
+    config = configuration.default_config()
+    plain = {"method": "random", "data.rule": "seeded", "data.imbalance_factor": 10.0}
+    plain |= {"distill.ipc": 1, "distill.parameterisation": "pixels"}
+    config.update_from_flattened_dict(plain | fields)
+    return config
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "report"])
+def test_a_stage_that_fails_before_writing_claims_nothing(tmp_path, stage):
+    with pytest.raises(FileNotFoundError, match="run the stage 'distill'"):
+        stages.run(quick(), tmp_path, stage=stage)
+    assert {path.name for path in tmp_path.iterdir()} <= {lock.NAME}
+    stages.run(quick(**{"distill.ipc": 2}), tmp_path, stage="distill")  # another configuration
+    assert (tmp_path / stages.CONFIG).exists()
+
+
+def test_a_stage_that_fails_after_another_has_written_leaves_the_claim(tmp_path):
+    stages.run(quick(), tmp_path, stage="distill")
+    for name in (distilled.ARRAYS, stages.CONFIG):
+        (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        stages.run(quick(), tmp_path, stage="evaluate")
+    with pytest.raises(configuration.ConfigError, match=r"distill\.ipc: 1 -> 2"):
+        stages.run(quick(**{"distill.ipc": 2}), tmp_path, stage="distill")
+
+
+LARGER = {"baselines": ("dm",), "distill.seeds": (0, 1), "evaluate.count": 3}
+
+
+@pytest.mark.parametrize(
+    ("less", "message"),
+    [
+        ({"baselines": ()}, "baselines: ['dm'] -> ()"),
+        ({"distill.seeds": (0,)}, "distill.seeds: [0, 1] -> (0,)"),
+        ({"evaluate.count": 2}, "evaluate.count: 3 -> 2"),
+        ({"evaluate.networks": ("resnet18",)}, "evaluate.networks: ['convnet'] -> ('resnet18',)"),
+        ({"distill.steps": 7}, "distill.steps: 10000 -> 7"),
+    ],
+)
+def test_a_smaller_rerun_does_not_replace_a_finished_report(tmp_path, less, message):
+    files.write_sealed_json(tmp_path / stages.CONFIG, quick(**LARGER).to_dict())
+    smaller = quick(**(LARGER | less))
+    stages.check_claim(smaller, tmp_path)  # nothing is finished yet
+    (tmp_path / page.FILE).write_text("the report")
+    said = re.escape(f"a finished report of more than is asked for ({message}): ask for at least")
+    with pytest.raises(configuration.ConfigError, match=said):
+        stages.check_claim(smaller, tmp_path)
+    stages.check_claim(quick(**LARGER), tmp_path)
+    stages.check_claim(quick(**(LARGER | {"distill.seeds": (0, 1, 2)})), tmp_path)
+
+
+def test_another_configuration_is_told_which_flag_takes_up_the_directory(tmp_path):
+    files.write_sealed_json(tmp_path / stages.CONFIG, quick().to_dict())
+    told = re.escape(f"take another --workdir, or go on with it by --config={tmp_path}/config.json")
+    with pytest.raises(configuration.ConfigError, match=told):
+        stages.check_claim(quick(**{"sdd.scale": 2.0}), tmp_path)
