@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib.util
 import json
 import os
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,30 @@ def parser(description: str) -> argparse.ArgumentParser:
     arguments.add_argument("--out", type=Path, help="JSON file to write")
     arguments.add_argument("--repeats", type=int, default=5, help="timed runs of each")
     return arguments
+
+
+def add_load(arguments: argparse.ArgumentParser) -> None:
+    """The option of benchmarks that can be run beside busy processes."""
+    arguments.add_argument(
+        "--load", type=int, default=0, help="busy processes beside the measured one"
+    )
+
+
+# A child that ends with its parent, however that ends.
+_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[list[subprocess.Popen]]:
+    """Keeps `count` cores busy; what `save` writes then says so."""
+    processes = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    _load_facts["busy_processes"] = count
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
 
 
 def load_config(name: str, argument: str) -> Any:
@@ -90,7 +116,7 @@ def print_table(header: list[str], rows: Iterable[list[str]]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Device, processor, versions and commit."""
+    """Device, processor, load before, made by `busy` and after, versions, commit."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -103,7 +129,7 @@ def machine() -> dict[str, Any]:
         "device": device.device_kind,
         "processor": _processor(),
         "cores": cores(),
-        "load": _load(),
+        "load": _load_facts | {"after": _load()},
         "python": platform.python_version(),
         "versions": versions,
         "commit": _commit(),
@@ -133,9 +159,12 @@ def cores() -> int:
 
 
 def _load() -> float | None:
-    """Load of the last minute when the benchmark ends: above the cores, timings are disturbed."""
+    """Load average of the last minute: above the cores, timings are disturbed."""
     info = Path("/proc/loadavg")
     return float(info.read_text().split()[0]) if info.exists() else None
+
+
+_load_facts: dict[str, Any] = {"before": _load(), "busy_processes": 0}
 
 
 def device_peak() -> float | None:

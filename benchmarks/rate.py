@@ -25,7 +25,7 @@ def step_flops(options: argparse.Namespace, width: int, counts: tuple[int, ...])
     """What a step cannot avoid: real forward; two synthetic forward and back; the metric."""
     real = sum(min(count, options.batch) for count in counts)
     synthetic = step.CLASSES * step.IPC * 4
-    product = 2.0 * step.FREQUENCIES * width * 16
+    product = 2.0 * options.frequencies * width * 16
     return convnet_flops(width) * (real + 4 * synthetic) + product * (real + 2 * synthetic)
 
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--imbalance", type=float, default=100.0)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=1 if on_cpu else 10)
+    parser.set_defaults(frequencies=step.FREQUENCIES, frequency_method="iid")
     options = parser.parse_args()
     counts = class_counts(step.HEAD, options.imbalance, step.CLASSES)
     flops, rows = step_flops(options, options.width, counts), []

@@ -3,7 +3,7 @@
 `python benchmarks/step.py` runs widths 32 and 128 at imbalance factors 1, 100 and 200 with the
 recipe's real batch of 1024 per class (width 128, factor 1: 10240 images a step). A part of it:
 `python benchmarks/step.py --width 32 --imbalance 100 200 --batch 256 --repeats 3`. On a GPU with
-the peak of device memory, of JAX and of PyTorch.
+the peak of device memory, of JAX and of PyTorch. `--load 2` beside two busy processes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def ours(
     config = configuration.default_config()
     config.distill.ipc, config.distill.batch = IPC, options.batch
     config.distill.classes_per_step = classes_per_step
-    config.sdd.num_frequencies = FREQUENCIES
+    config.sdd.num_frequencies = options.frequencies
+    config.sdd.frequency_method = options.frequency_method
     network = networks.create(
         "convnet",
         num_classes=len(counts),
@@ -91,7 +92,7 @@ def reference(
         ipc=IPC,
         width=width,
         batch=options.batch,
-        frequencies=FREQUENCIES,
+        frequencies=options.frequencies,
         device="cpu" if jax.default_backend() == "cpu" else "cuda",
         autocast=options.bfloat16,
     )
@@ -136,6 +137,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--imbalance", type=float, nargs="+", default=[1.0, 100.0, 200.0])
     parser.add_argument("--batch", type=int, default=1024, help="real images per class")
+    parser.add_argument("--frequencies", type=int, default=FREQUENCIES)
+    parser.add_argument("--frequency_method", default="iid", help="ours; PyTorch draws iid ones")
+    _common.add_load(parser)
     parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16, both sides")
     parser.add_argument(
         "--steps", type=int, default=1 if jax.default_backend() == "cpu" else 10,
@@ -160,7 +164,8 @@ def main() -> None:
             yield [str(width), f"{imbalance:g}", str(row["real_images"]), *cells]
 
     header = ["width", "IF", "real images", "ours, s/step", "PyTorch, s/step", "PyTorch / ours"]
-    _common.print_table([*header, "ours, device MiB", "PyTorch, device MiB"], lines())
+    with _common.busy(options.load):
+        _common.print_table([*header, "ours, device MiB", "PyTorch, device MiB"], lines())
     _common.write(options.out, "step", vars(options), rows)
 
 

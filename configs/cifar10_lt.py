@@ -42,7 +42,7 @@ def _shrink(config):
     config.distill.learning_rate = 3e-3
     config.distill.loss_scale = 30.0  # at 300 the short run leaves calibration no say
     config.sdd.num_frequencies = 1024
-    config.sdd.frequency_method = "orthogonal"  # half as many as dimensions: spread them well
+    config.sdd.frequency_method = "orthogonal"  # twice as many as dimensions (512)
     config.alpha.single = 0.5
     config.evaluate.count = 3
     config.evaluate.epochs = 100

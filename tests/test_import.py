@@ -58,6 +58,7 @@ MODULES = [
     "kernels",
     "mmd",
     "numerics",
+    "rotations",
     "schedules",
 ]
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from csdm_jax.metric.kernels import IsotropicKernel, Kernel, SpectralKernel
+from csdm_jax.metric.numerics import uniforms, unit_interval
+from csdm_jax.metric.rotations import orthonormal_rows
 
 
 def sample_frequencies(
@@ -24,7 +26,11 @@ def sample_frequencies(
     - "qmc": a randomly shifted Kronecker sequence through the inverse CDF. Much smaller error
       in few dimensions; in hundreds of dimensions about that of "iid".
     - "orthogonal": blocks of `dim` orthogonal rows with independent lengths, for isotropic
-      kernels; one QR decomposition of [dim, dim] per block.
+      kernels: the smallest error where num is near dim or above. The rows are exactly orthogonal
+      and each exactly follows the measure, in every dimension; taken together they are not
+      uniform on the orthogonal group, and spread estimates alike (see `rotations`). The cost is
+      that of "iid" or less, num * dim * sqrt(dim) in small matrix products, without a
+      factorisation.
 
     Args:
         key: JAX random key.
@@ -41,7 +47,7 @@ def sample_frequencies(
             isotropic kernel, or num or dim is below 1.
 
     Source: CSDM, Theorem 4.2; random features: Rahimi & Recht 2007; "orthogonal": Yu et al.
-    2016; "qmc": Cranley & Patterson 1976, Yang et al. 2014.
+    2016, built after Genz 1998 and Stewart 1980; "qmc": Cranley & Patterson 1976, Yang et al. 2014.
 
     >>> from csdm_jax import RBF
     >>> sample_frequencies(jax.random.key(0), RBF(scale=1.0), 64, 8).shape
@@ -61,7 +67,7 @@ def sample_frequencies(
 
 
 def _iid(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
-    return kernel.frequencies(_uniforms(key, (num, kernel.coordinates(dim))))
+    return kernel.frequencies(uniforms(key, (num, kernel.coordinates(dim))))
 
 
 def _qmc(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
@@ -70,7 +76,7 @@ def _qmc(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Arra
     steps = jnp.array(_kronecker_steps(kernel.coordinates(dim)), dtype=jnp.uint32)[None, :]
     shift = jax.random.bits(key, steps.shape, jnp.uint32)
     points = jnp.arange(num, dtype=jnp.uint32)[:, None] * steps + shift
-    return kernel.frequencies(_unit_interval(points))
+    return kernel.frequencies(unit_interval(points))
 
 
 def _orthogonal(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
@@ -81,25 +87,13 @@ def _orthogonal(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> j
         )
     rotation_key, length_key, mixing_key = jax.random.split(key, 3)
     rows = min(num, dim)
-    gaussian = jax.random.normal(rotation_key, (math.ceil(num / rows), dim, rows), jnp.float32)
-    q, r = jnp.linalg.qr(gaussian)
-    # The signs of R's diagonal are the library's choice; undoing it makes Q Haar distributed.
-    q = q * jnp.sign(jnp.diagonal(r, axis1=1, axis2=2))[:, None, :]
-    directions = jnp.swapaxes(q, 1, 2).reshape(-1, dim)[:num]
+    blocks = orthonormal_rows(rotation_key, math.ceil(num / rows), rows, dim)
+    directions = blocks.reshape(-1, dim)[:num]
     lengths = jnp.sqrt(jax.random.chisquare(length_key, dim, (num, 1), jnp.float32))
-    return kernel.scale * kernel.mixing(_uniforms(mixing_key, (num, 1))) * lengths * directions
+    return kernel.scale * kernel.mixing(uniforms(mixing_key, (num, 1))) * lengths * directions
 
 
 METHODS = {"iid": _iid, "qmc": _qmc, "orthogonal": _orthogonal}
-
-
-def _uniforms(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    return _unit_interval(jax.random.bits(key, shape, jnp.uint32))
-
-
-def _unit_interval(bits: jax.Array) -> jax.Array:
-    """Random bits to the midpoints of 2^23 cells of (0, 1): never 0 or 1, symmetric about 1/2."""
-    return ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
 
 
 @functools.lru_cache(maxsize=8)

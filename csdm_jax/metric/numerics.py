@@ -20,6 +20,16 @@ def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
     return jnp.dtype(jnp.float64 if doubles else jnp.float32)
 
 
+def uniforms(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random numbers in the open interval (0, 1), float32."""
+    return unit_interval(jax.random.bits(key, shape, jnp.uint32))
+
+
+def unit_interval(bits: jax.Array) -> jax.Array:
+    """Random bits to the midpoints of 2^23 cells of (0, 1): never 0 or 1, symmetric about 1/2."""
+    return ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
+
+
 def unit_features(x: jax.Array) -> jax.Array:
     """Scale every feature vector to Euclidean length 1: `x / ||x||_2`.
 

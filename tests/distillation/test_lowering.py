@@ -10,17 +10,18 @@ import jax
 import numpy as np
 import pytest
 
-from csdm_jax import networks, parameterisations
+from csdm_jax import networks
 from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import class_counts
 from csdm_jax.data.preprocessing import Normaliser
-from csdm_jax.distillation import methods
+from csdm_jax.distillation import methods, needs
+from csdm_jax.distillation.loop import Loop
 from csdm_jax.distillation.methods import base
 from csdm_jax.experiment import config as configuration
 from csdm_jax.training import extractors
 from tests import hlo
-from tests.problem import tiny_method
+from tests.problem import tiny_loop
 
 PAPER = Path(__file__).parent.parent.parent / "configs/cifar10_lt.py"
 BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
@@ -30,35 +31,33 @@ Program = tuple[Callable, tuple[Any, ...]]
 """A step and the shapes of its arguments."""
 
 
-def with_shapes(method: base.Method) -> Program:
-    """A method's step, of which no array is needed any more."""
-    arguments = method.init(jax.random.key(0)), method.constants, np.int32(0)
-    return method.step, jax.eval_shape(lambda *given: given, *arguments)
+def with_shapes(loop: Loop) -> list[Program]:
+    """The steps of a loop's phases, of which no array is needed any more."""
+    state, constants, _ = loop.begin(jax.random.key(0))
+    arguments = state, constants, np.int32(0)
+    shapes = jax.eval_shape(lambda *given: given, *arguments)
+    return [(phase.step, shapes) for phase in loop.stepper.phases]
 
 
-def paper_program(name: str) -> Program:
+def paper_programs(name: str) -> list[Program]:
     """CIFAR-10-LT, IPC 10, 20 extractors of width 128; images and weights take no memory."""
     config = configuration.load(f"{PAPER}:imb=200,ipc=10")
+    config.sdd.frequency_method = "orthogonal"  # the draw that once called LAPACK
     counts = class_counts(5000, 200.0, 10)
     images = np.broadcast_to(np.uint8(0), (sum(counts), 32, 32, 3))
     network = networks.create("convnet", num_classes=10, image_shape=(32, 32, 3))
-    context = base.Context(
-        DeviceData(jax.ShapeDtypeStruct(images.shape, images.dtype), counts),
-        HostData(images, np.arange(len(images)), counts),
-        network,
-        jax.eval_shape(lambda: extractors.like(network, 20)),
-        Normaliser((0.5,) * 3, (0.2,) * 3),
-        parameterisations.create("mosaic", 2),
-    )
+    host = HostData(images, np.arange(len(images)), counts)
+    context = base.Context(host, network, Normaliser((0.5,) * 3, (0.2,) * 3), ("mosaic", 2))
     assert config.distill.batch == 1024 and config.sdd.num_frequencies == 4096
-    return with_shapes(methods.create(name, config, context))
+    assert set(methods.kind(name).needs) <= {needs.Pool()}
+    pool = jax.eval_shape(lambda: extractors.like(network, 20))
+    data = DeviceData(jax.ShapeDtypeStruct(images.shape, images.dtype), counts)
+    supplied = (pool,) * len(methods.kind(name).needs)
+    return with_shapes(Loop(methods.create(name, config, context), data, supplied))
 
 
 def foreign_calls(text: str) -> list[str]:
-    """Calls of the host's Python or of LAPACK, whose threads fight XLA's.
-
-    Orthogonal frequencies are not among the settings here.
-    """
+    """Calls of the host's Python or of LAPACK, whose threads fight XLA's."""
     targets = re.findall(r'custom_call(?: @|_target=")(\w+)', text)
     return [t for t in targets if re.search("callback|lapack|solver", t)]
 
@@ -66,13 +65,15 @@ def foreign_calls(text: str) -> list[str]:
 @pytest.mark.parametrize("name", methods.METHODS)
 @pytest.mark.parametrize("platform", BACKENDS)
 def test_the_step_of_the_paper_lowers_and_calls_neither_python_nor_lapack(name, platform):
-    step, shapes = paper_program(name)
-    with mock.patch.object(jax, "default_backend", lambda: BACKENDS[platform]):  # layers ask
-        exported = jax.export.export(jax.jit(step), platforms=[platform])(*shapes)
-    assert exported.platforms == (platform,)
-    assert not foreign_calls(exported.mlir_module())
+    programs = paper_programs(name)
+    assert bool(programs) == (name != "random")
+    for step, shapes in programs:
+        with mock.patch.object(jax, "default_backend", lambda: BACKENDS[platform]):  # layers ask
+            exported = jax.export.export(jax.jit(step), platforms=[platform])(*shapes)
+        assert exported.platforms == (platform,)
+        assert not foreign_calls(exported.mlir_module())
 
 
 def test_nor_does_the_compiled_step_of_a_cpu():
-    step, shapes = with_shapes(tiny_method(name="csdm"))
+    ((step, shapes),) = with_shapes(tiny_loop(name="csdm"))
     assert not foreign_calls(hlo.compiled(step, *shapes))
