@@ -17,7 +17,7 @@ import ml_collections
 
 from csdm_jax import data, networks
 from csdm_jax.augment import MODES, OPS
-from csdm_jax.data.longtail import RULES
+from csdm_jax.data import longtail, reading
 from csdm_jax.distillation.methods import METHODS, mmd
 from csdm_jax.distillation.methods.csdm import KERNELS
 from csdm_jax.metric.frequencies import METHODS as FREQUENCY_METHODS
@@ -83,11 +83,22 @@ def several(rule: Rule, *, least: int = 0) -> Rule:
     )
 
 
+def _is_count(one: Any) -> bool:
+    number = one.rpartition(":")[2] if isinstance(one, str) and ":" in one else one
+    if isinstance(number, str):
+        number = int(number) if number.isascii() and number.isdecimal() else 0
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+
+
 TEXT = Rule("a string of printable characters", lambda v: isinstance(v, str) and v.isprintable())
 FLAG = Rule("True or False", lambda v: isinstance(v, bool))
 AUGMENTATION = Rule(
     f"operations of {', '.join(OPS)} joined by '_', or 'none'",
     lambda v: isinstance(v, str) and (v == "none" or all(op in OPS for op in v.split("_"))),
+)
+COUNTS = Rule(
+    "a tuple of numbers from 1, one a class in label order, or of texts 'class name:number'",
+    lambda v: isinstance(v, tuple) and all(map(_is_count, v)),
 )
 SEED = integer(0, 2**31 - 1)
 RATE = number(0.0, 100.0, open_ends=True)
@@ -103,11 +114,19 @@ SCHEMA: dict[str, tuple[Any, Rule]] = {
     "baselines": ((), several(choice(METHODS))),
     # How several networks are trained at once: see csdm_jax.training.parallel.
     "parallel": (parallel.AUTO, choice((parallel.AUTO, *parallel.STRATEGIES))),
-    "data.name": ("digits", choice(data.SOURCES)),
+    "data.name": ("digits", choice(data.NAMES)),
     "data.data_dir": ("", TEXT),
     "data.cache_dir": ("", TEXT),
-    "data.imbalance_factor": (100.0, number(1.0, 1e6)),
-    "data.rule": ("ltdd", choice(RULES)),
+    # Own data are read at one size, with test images held out where there are none.
+    "data.image_size": (0, integer(0, 4096)),
+    "data.resize": ("crop", choice(reading.RESIZES)),
+    "data.holdout": (0.0, number(0.0, 0.9)),
+    # Which training images are kept: "auto" is every one of own data, LTDD's rule otherwise.
+    "data.rule": (longtail.AUTO, choice(longtail.NAMES)),
+    "data.imbalance_factor": (longtail.DEFAULT_FACTOR, number(1.0, 1e6)),
+    "data.head_first": ("label", choice(longtail.HEADS)),
+    "data.counts": ((), COUNTS),
+    "data.indices_file": ("", TEXT),
     "data.seed": (0, SEED),
     # Where training images stay; "auto" keeps them on the host when the device is too small.
     "data.placement": ("auto", choice(("auto", "device", "host"))),
@@ -198,6 +217,7 @@ BOOKKEEPING = (
     "name",
     "data.data_dir",
     "data.cache_dir",
+    "data.indices_file",  # what it lists is told by the data's identity
     "data.placement",
     "extractors.pool_dir",
     "distill.log_every",
