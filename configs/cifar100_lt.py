@@ -18,6 +18,7 @@ def get_config(argument: str = ""):
     config = configuration.default_config()
     config.name = f"cifar100_lt-imb{options['imb']:g}-ipc{options['ipc']}"
     config.data.name = "cifar100"
+    config.data.rule = "ltdd"
     config.data.imbalance_factor = options["imb"]
     config.distill.ipc = options["ipc"]
     config.distill.reuse_images = True

@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         if flags.like:
             said = facts_like(flags.like).agree(said, f"the run {flags.like}")
-        result, card = read_set(flags.path, flags.format, said, keep_mosaics=flags.keep_mosaics)
+        result, card = read_set(
+            flags.path, flags.format, said, keep_mosaics=flags.keep_mosaics, clip=flags.clip
+        )
         write_set(flags.out, result, card, clip=flags.clip)
         print(f"{flags.out}: {len(result.images)} images, {card['num_classes']} classes")
         for note in card["notes"]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from csdm_jax.data import images
 from csdm_jax.data.dataset import Dataset, check_dataset
 from csdm_jax.runtime import paths
 
-FORMAT_VERSION = 1  # raise it whenever decoding or the layout below changes
+FORMAT_VERSION = 2  # raise it whenever decoding or the layout below changes
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 META = "meta.json"
 
@@ -39,7 +40,7 @@ def cached(
     Raises:
       ValueError: when the cache directory cannot be written, or as `check_dataset`.
     """
-    text = json.dumps([FORMAT_VERSION, identity], sort_keys=True)
+    text = json.dumps([FORMAT_VERSION, images.RULE, identity], sort_keys=True)
     directory = _directory(cache_dir)
     entry = directory / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     dataset = _read(entry)
@@ -81,7 +82,8 @@ def _read(entry: Path) -> Dataset | None:
             return None
         arrays = {a: np.load(entry / f"{a}.npy", mmap_mode="r", allow_pickle=False) for a in ARRAYS}
         constants = (tuple(meta[k]) for k in ("class_names", "mean", "std"))
-        return Dataset(meta["name"], *(arrays[a] for a in ARRAYS), *constants)
+        more = {name: meta[name] for name in ("own", "facts")}
+        return Dataset(meta["name"], *(arrays[a] for a in ARRAYS), *constants, **more)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -97,6 +99,8 @@ def _write(entry: Path, dataset: Dataset) -> None:
             "class_names": dataset.class_names,
             "mean": dataset.mean,
             "std": dataset.std,
+            "own": dataset.own,
+            "facts": dataset.facts,
             "sha256": {a: _digest(temporary / f"{a}.npy") for a in ARRAYS},
         }
         (temporary / META).write_text(json.dumps(meta, indent=1))

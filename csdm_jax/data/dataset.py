@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from absl import logging
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -20,6 +22,8 @@ class Dataset:
       class_names: one name per class, in label order.
       mean: per-channel mean of pixels in [0, 1].
       std: per-channel standard deviation of pixels in [0, 1].
+      own: whether these are a user's own data, of which every image is kept by default.
+      facts: what a card says of how they were read, where there is a choice.
     """
 
     name: str
@@ -30,6 +34,8 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    own: bool = False
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -48,12 +54,17 @@ def check_dataset(dataset: Dataset) -> Dataset:
 
     Raises:
       ValueError: for images that are not uint8 `[n, H, W, ch]`, labels that are not int32 `[n]`
-        in `[0, C)`, image shapes that differ between train and test, a class without images
-        in one of them, or constants that do not fit the channels.
+        in `[0, C)`, image shapes that differ between train and test, a class without training
+        images, or constants that do not fit the channels.
     """
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
         _check_split(f"{dataset.name}: {split}", images, labels, dataset.class_names)
+    if missing := _absent(dataset.train_labels, dataset.class_names):
+        raise ValueError(
+            f"{dataset.name}: train has no image of class(es) {missing}: every class needs at "
+            "least one; add images or remove the class"
+        )
     train, test = dataset.image_shape, dataset.test_images.shape[1:]
     if train != test:
         raise ValueError(
@@ -93,12 +104,23 @@ def _check_split(
             f"{where} labels must lie in [0, {len(names)}), "
             f"got {labels.min()}..{labels.max()}: number the classes from 0 without gaps"
         )
+
+
+def untested(dataset: Dataset) -> list[str]:
+    """Names of the classes without a test image."""
+    return _absent(dataset.test_labels, dataset.class_names)
+
+
+def warn_of_untested(dataset: Dataset) -> Dataset:
+    """Returns the data set; names the classes on which accuracy says nothing."""
+    if names := untested(dataset):
+        logging.warning("%s: no test image of class(es) %s", dataset.name, ", ".join(names))
+    return dataset
+
+
+def _absent(labels: np.ndarray, names: tuple[str, ...]) -> list[str]:
     present = np.bincount(labels, minlength=len(names))
-    if missing := [name for name, count in zip(names, present, strict=True) if count == 0]:
-        raise ValueError(
-            f"{where} has no image of class(es) {missing}: every class needs at least one in "
-            "train and in test; add images or remove the class"
-        )
+    return [name for name, count in zip(names, present, strict=True) if count == 0]
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,153 +1,216 @@
 """A folder of images, or a zip archive of one.
 
-Layout: `train/<class>/*.png` and `test/<class>/*.png` (or .jpg, .jpeg), every class in both. Labels
-follow the sorted class names.
+Layout: `train/<class>/**` with `test/`, `val/` or `validation/` beside it, or `<class>/**` alone;
+one folder around all of it is entered. Images may lie at any depth below their class, in any format
+and size (see `csdm_jax.data.images`). Classes are numbered by their sorted names, numbers as
+numbers. What is passed over is counted and said.
 """
 
 from __future__ import annotations
 
-import contextlib
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+import collections
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
+from csdm_jax.data import class_names
 from csdm_jax.data.cache import cached
-from csdm_jax.data.dataset import Dataset, pixel_statistics
-from csdm_jax.data.images import Encoded, decode_all, tracked
-from csdm_jax.storage.npz import MAX_EXPANSION
+from csdm_jax.data.dataset import Dataset, pixel_statistics, warn_of_untested
+from csdm_jax.data.images import Encoded, decode_all, is_image, suffixes, tracked
+from csdm_jax.data.reading import AS_IT_IS, Reading
+from csdm_jax.data.tree import Tree, open_tree
+from csdm_jax.runtime.text import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-SPLITS = ("train", "test")
-
-# Path below the root -> what identifies its content (None for a directory).
-Entries = dict[str, Any]
-Read = Callable[[str], bytes]
+TRAIN, TESTS = ("train", "training"), ("test", "val", "validation")
+"""Names of the splits, in any case; the first of `TESTS` that is there is the test set."""
 
 
-def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
+class Image(NamedTuple):
+    """A file that is read: its path below the root, its class, and whether it is a test image."""
+
+    path: str
+    label: str
+    test: bool
+
+
+class Layout(NamedTuple):
+    """Which folder is what: the folder of the training classes, and of the test classes if any."""
+
+    train: str
+    test: str | None
+    unused: list[str]
+
+
+def load(data_dir: Path | None, cache_dir: Path | None, reading: Reading = AS_IT_IS) -> Dataset:
     """Reads the images; mean and standard deviation are those of the training pixels.
 
     Args:
       data_dir: the folder or .zip file.
       cache_dir: as in `csdm_jax.data.cache.cached`.
+      reading: size, and what is held out where there is no test set.
 
     Raises:
-      ValueError: for a missing folder, a class without images in a split, an unreadable image,
-        images of different sizes, or an unsafe or damaged archive.
+      ValueError: for a missing folder, a class without training images, no test images and no
+        holdout, an unreadable image, images of different sizes, a dangling link among the images,
+        or an unsafe or damaged archive.
     """
     if data_dir is None or not data_dir.exists():
         raise ValueError(
-            f"data set 'folder' needs data_dir, a folder or .zip with train/<class>/ and "
-            f"test/<class>/; {data_dir} does not exist: give the path of one"
+            "data set 'folder' needs data_dir, a folder or .zip with <class>/ or train/<class>/ "
+            f"and test/<class>/; {data_dir} does not exist: give the path of one"
         )
-    name = data_dir.stem
-    with (_open_folder if data_dir.is_dir() else _open_zip)(data_dir) as (entries, read):
-        classes = _classes(data_dir, entries)
-        images = sorted(_images(entries))
-        identity = [name, classes, [(path, entries[path]) for path in images]]
-        return cached(name, identity, cache_dir, lambda: _build(data_dir, classes, images, read))
+    name = printable(data_dir.resolve().stem)
+    with open_tree(data_dir) as whole:
+        prefix = _top(whole)
+        tree = whole.below(prefix)
+        images, classes = _listed(data_dir / prefix, tree)
+        stamps = [(*image, tree.files[image.path]) for image in images]
+        identity = [name, classes, stamps, reading.facts]
+        dataset = cached(
+            name,
+            identity,
+            cache_dir,
+            lambda: _build(data_dir / prefix, name, classes, images, tree, reading),
+        )
+    return warn_of_untested(dataset)
 
 
-@contextlib.contextmanager
-def _open_folder(root: Path) -> Iterator[tuple[Entries, Read]]:
-    entries: Entries = {}
-    for path in root.rglob("*"):
-        stat = path.stat()
-        stamp = None if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
-        entries[path.relative_to(root).as_posix()] = stamp
-    yield entries, lambda path: (root / path).read_bytes()
+def _top(tree: Tree) -> str:
+    """What stands before all paths: folders that hold nothing but one folder of folders."""
+    prefix = ""
+    while True:
+        inside = [f.removeprefix(prefix) for f in tree.folders if f.startswith(prefix)]
+        first = [f for f in inside if "/" not in f]
+        nested = any("/" in f for f in inside)
+        if len(first) != 1 or not nested or first[0].lower() in (*TRAIN, *TESTS):
+            return prefix
+        prefix += first[0] + "/"
 
 
-@contextlib.contextmanager
-def _open_zip(path: Path) -> Iterator[tuple[Entries, Read]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            _check_safe(path, infos)
-            # PurePosixPath drops what some programs put first: "./train/..." for "train/...".
-            named = {str(PurePosixPath(i.filename)): i for i in infos}
-            entries = {
-                name: None if i.is_dir() else (i.CRC, i.file_size) for name, i in named.items()
-            }
-            yield entries, lambda name: archive.read(named[name])
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+def _layout(root: Path, tree: Tree) -> Layout:
+    first = {f.lower(): f for f in tree.folders if "/" not in f}
+    train = next((first[name] for name in TRAIN if name in first), None)
+    tests = [first[name] for name in TESTS if name in first]
+    if train is not None:
+        known = (train, *tests[:1])
+        unused = [f for f in first.values() if f not in known]
+        return Layout(f"{train}/", f"{tests[0]}/" if tests else None, unused)
+    if tests:
+        raise ValueError(f"{root} has {tests[0]}/ but no train/: put the training images there")
+    inner = [f for f in tree.folders if f.count("/") == 1 and f.split("/")[1].lower() in TRAIN]
+    if inner:
         raise ValueError(
-            f"cannot read {path}: {error}; give a folder or an undamaged, unencrypted .zip"
-        ) from error
+            f"{root} has splits within its classes ({inner[0]}/): put the split first, as "
+            "train/<class>/ and test/<class>/"
+        )
+    return Layout("", None, [])
 
 
-def _check_safe(path: Path, infos: list[zipfile.ZipInfo]) -> None:
-    for info in infos:
-        member = PurePosixPath(info.filename.replace("\\", "/"))
-        if (
-            member.is_absolute()
-            or ".." in member.parts
-            or any(":" in part for part in member.parts)
-        ):
-            raise ValueError(
-                f"{path} has the member {info.filename!r}: paths must be relative and without "
-                "'..'; zip the folder again from inside it"
-            )
-    unpacked, packed = sum(info.file_size for info in infos), path.stat().st_size
-    if unpacked > MAX_EXPANSION * packed:
+def _listed(root: Path, tree: Tree) -> tuple[list[Image], tuple[str, ...]]:
+    """The images that are read, sorted by path, and the classes in label order."""
+    layout = _layout(root, tree)
+    if broken := [p for p in tree.dangling if _place(p, layout)]:
         raise ValueError(
-            f"{path} would unpack from {packed} to {unpacked} bytes, more than {MAX_EXPANSION} "
-            "times: this looks like a decompression bomb; give the unpacked folder instead"
+            f"{root / broken[0]} is a link to a file or folder that does not exist "
+            f"({len(broken)} such among the images): mend or remove it"
         )
+    images, passed = [], collections.defaultdict(list)
+    for path in sorted(tree.files):
+        place, reason = _place(path, layout), _reason(path, layout, tree)
+        if reason:
+            passed[reason].append(place[0] if place else "")
+        elif place:
+            images.append(Image(path, *place))
+    for reason, paths in (("hidden", tree.hidden), ("a link to a folder above it", tree.loops)):
+        passed[reason] += [(_place(path, layout) or ("",))[0] for path in paths]
+    _say(root, passed)
+    return images, _classes(root, tree, layout, images)
 
 
-def _images(entries: Entries) -> list[str]:
-    def is_image(path: PurePosixPath) -> bool:
-        return (
-            len(path.parts) == 3
-            and path.parts[0] in SPLITS
-            and path.suffix.lower() in SUFFIXES
-            and not path.name.startswith(".")
-        )
-
-    return [p for p, stamp in entries.items() if stamp and is_image(PurePosixPath(p))]
+def _place(path: str, layout: Layout) -> tuple[str, bool] | None:
+    """Class and whether in the test set of what lies in a class folder, None elsewhere."""
+    for start, test in ((layout.test, True), (layout.train, False)):
+        if start is not None and path.startswith(start):
+            label, slash, _ = path.removeprefix(start).partition("/")
+            return (printable(label), test) if slash else None
+    return None
 
 
-def _classes(root: Path, entries: Entries) -> list[str]:
-    """The sorted class names: every folder below train/ or test/, each filled in both."""
-    filled = {tuple(image.split("/")[:2]) for image in _images(entries)}
-    folders = {tuple(p.split("/")) for p, stamp in entries.items() if stamp is None}
-    named = {f for f in folders if len(f) == 2 and not f[1].startswith(".")} | filled
-    classes = sorted({f[1] for f in named if f[0] in SPLITS})
-    if not classes:
+def _reason(path: str, layout: Layout, tree: Tree) -> str:
+    """Why a file is passed over; empty for an image of a class."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if _place(path, layout) is None:
+        if (top := path.partition("/")[0]) in layout.unused:
+            return f"in {top}/, which is neither the training nor the test set"
+        return "in no class folder" if suffix in suffixes() else "no image, in no class folder"
+    if suffix in suffixes() or is_image(tree.read(path)):
+        return ""
+    return f"no image ({suffix or 'no ending'})"
+
+
+def _say(root: Path, passed: dict[str, list[str]]) -> None:
+    """One line on each reason, with the classes that lose something."""
+    for reason, classes in passed.items():
+        if classes:
+            losing = class_names.in_order(one for one in classes if one)
+            named = f", of the classes {', '.join(losing[:12])}" if losing else ""
+            more = f" and {len(losing) - 12} more" if len(losing) > 12 else ""
+            logging.warning(
+                "%s: %d passed over: %s%s%s",
+                printable(str(root)), len(classes), reason, named, more,
+            )  # fmt: skip
+
+
+def _classes(root: Path, tree: Tree, layout: Layout, images: list[Image]) -> tuple[str, ...]:
+    """The class names in label order: every folder of a split, each filled in training."""
+    inside = [f.removeprefix(layout.train) for f in tree.folders if f.startswith(layout.train)]
+    named = [f for f in inside if f and "/" not in f]
+    classes = class_names.in_order([*named, *(image.label for image in images)])
+    filled = {image.label for image in images if not image.test}
+    if not filled:
         raise ValueError(
-            f"{root} has no class folder train/<class>/ with images: "
-            "put train/ and test/ directly below it"
+            f"{root} has no class folder <class>/ or train/<class>/ with images: give the folder "
+            "that holds them"
         )
-    for split in SPLITS:
-        if missing := [c for c in classes if (split, c) not in filled]:
-            raise ValueError(
-                f"{root} has no image in {split}/ of class(es) {missing}: every class needs at "
-                f"least one {', '.join(SUFFIXES)} file in train/ and in test/; add some or remove "
-                "the class from both"
-            )
+    if missing := [one for one in classes if one not in filled]:
+        raise ValueError(
+            f"{root} has no image in {layout.train or './'} of class(es) {missing}: every class "
+            "needs at least one training image; add some or remove the class"
+        )
     return classes
 
 
-def _build(root: Path, classes: list[str], images: list[str], read: Read) -> Dataset:
+def _build(
+    root: Path,
+    name: str,
+    classes: tuple[str, ...],
+    images: list[Image],
+    tree: Tree,
+    reading: Reading,
+) -> Dataset:
     def encoded() -> Iterator[Encoded]:
-        for path in tracked(images, f"reading {root.name}", len(images)):
-            yield Encoded(str(root / path), read(path), classes.index(path.split("/")[1]))
+        for path, label, _ in tracked(images, f"reading {name}", len(images)):
+            where = printable(str(root / path))
+            yield Encoded(where, tree.read(path), classes.index(label))
 
-    pixels, labels = decode_all(encoded())
-    train = np.array([path.startswith("train/") for path in images])
-    mean, std = pixel_statistics(pixels[train])
+    test = np.array([image.test for image in images])
+    numbers = np.array([classes.index(image.label) for image in images])
+    held = reading.held_out(str(root), numbers, bool(test.any()))  # before minutes of decoding
+    pixels, labels = decode_all(encoded(), reading.image_size or None, reading.resize)
+    test = test | held
+    mean, std = pixel_statistics(pixels[~test])
     return Dataset(
-        root.stem,
-        pixels[train],
-        labels[train],
-        pixels[~train],
-        labels[~train],
-        tuple(classes),
+        name,
+        pixels[~test],
+        labels[~test],
+        pixels[test],
+        labels[test],
+        classes,
         mean,
         std,
+        True,
+        reading.facts,
     )

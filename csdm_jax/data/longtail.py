@@ -6,14 +6,31 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset
+from csdm_jax.data.indices import read_indices
 from csdm_jax.runtime.registry import lookup
 
 LTDD_SEED = 42  # fixed in LTDD's public code
+AUTO = "auto"
+DEFAULT_FACTOR = 100.0
+HEADS = ("label", "size")
+"""Which class leads the exponential profile: class 0, as published, or the largest."""
+
+
+class Settings(Protocol):
+    """The fields of `config.data` that choose a subset."""
+
+    rule: str
+    imbalance_factor: float
+    seed: int
+    head_first: str
+    counts: tuple[int | str, ...]
+    indices_file: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -22,25 +39,49 @@ class LongTail:
 
     Args:
       rule: name of the rule that chose the images.
-      imbalance_factor: largest class / smallest class.
-      seed: the seed in effect (always 42 under "ltdd").
+      imbalance_factor: largest class / smallest class that a profile was asked for; None without
+        a profile.
+      seed: the seed in effect (always 42 under "ltdd"); None where nothing is drawn.
       counts: images kept per class, in label order.
       indices: int64 positions in the full training set, all of class 0 first, then class 1, ...
       sha256: hex digest of `indices` as little-endian int64 bytes.
+      more: what only some rules have to say: `head_first`, `indices_file_sha256`.
     """
 
     rule: str
-    imbalance_factor: float
-    seed: int
+    imbalance_factor: float | None
+    seed: int | None
     counts: tuple[int, ...]
     indices: np.ndarray
     sha256: str
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def own_factor(self) -> float:
+        """Largest class / smallest class of the images that are kept."""
+        return own_factor(self.counts)
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the subset: everything but the indices themselves."""
         described = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        del described["indices"]
-        return {**described, "counts": list(self.counts), "total": sum(self.counts)}
+        del described["indices"], described["more"]
+        return {**described, "counts": list(self.counts), "total": sum(self.counts), **self.more}
+
+
+def own_factor(counts: Sequence[int]) -> float:
+    """Largest class / smallest class."""
+    return max(counts) / min(counts)
+
+
+def factor_text(own: float, asked: float | None) -> str:
+    """The data's own imbalance factor, beside the one that was asked for where that is another."""
+    text = f"imbalance factor {own:.4g}"
+    return text if asked is None or f"{asked:.4g}" == f"{own:.4g}" else f"{text} ({asked:g} asked)"
+
+
+def head_to_tail(counts: Sequence[int]) -> np.ndarray:
+    """`[C]` classes, the largest first; those of one size in label order."""
+    return np.argsort(-np.asarray(counts), kind="stable")
 
 
 def class_counts(n_max: int, imbalance_factor: float, num_classes: int) -> tuple[int, ...]:
@@ -60,6 +101,21 @@ def class_counts(n_max: int, imbalance_factor: float, num_classes: int) -> tuple
 
     Source: CSDM, experimental setup; the same truncation as LTDD.
     """
+    _check_profile(imbalance_factor, num_classes)
+    if imbalance_factor > n_max:
+        raise ValueError(
+            f"imbalance factor {imbalance_factor:g} leaves the last class without images "
+            f"(the first has {n_max}): use at most {n_max}"
+        )
+    return _profile(n_max, _shares(imbalance_factor, num_classes))
+
+
+def _profile(n_max: int, shares: Sequence[float]) -> tuple[int, ...]:
+    # The small term keeps exact integers (5000 / 200 = 25) from being truncated to one less.
+    return tuple(int(n_max * share + 1e-9) for share in shares)
+
+
+def _check_profile(imbalance_factor: float, num_classes: int) -> None:
     if num_classes < 2:
         raise ValueError(
             f"a long-tailed profile needs at least 2 classes, got {num_classes}: "
@@ -70,13 +126,6 @@ def class_counts(n_max: int, imbalance_factor: float, num_classes: int) -> tuple
             f"the imbalance factor must be a finite number >= 1, got {imbalance_factor}: "
             "it is largest / smallest class (1 keeps classes equal)"
         )
-    if imbalance_factor > n_max:
-        raise ValueError(
-            f"imbalance factor {imbalance_factor:g} leaves the last class without images "
-            f"(class 0 has {n_max}): use at most {n_max}"
-        )
-    # The small term keeps exact integers (5000 / 200 = 25) from being truncated to one less.
-    return tuple(int(n_max * share + 1e-9) for share in _shares(imbalance_factor, num_classes))
 
 
 def _shares(imbalance_factor: float, num_classes: int) -> list[float]:
@@ -84,7 +133,12 @@ def _shares(imbalance_factor: float, num_classes: int) -> list[float]:
 
 
 def largest_profile(
-    available: Sequence[int], imbalance_factor: float, num_classes: int
+    available: Sequence[int],
+    imbalance_factor: float,
+    num_classes: int,
+    *,
+    names: Sequence[str] = (),
+    head_first: str = "label",
 ) -> tuple[int, ...]:
     """The profile with the largest `n_max` for which every class has enough images.
 
@@ -95,24 +149,46 @@ def largest_profile(
       available: images per class in the full training set.
       imbalance_factor: as in `class_counts`.
       num_classes: C.
+      names: C names of the classes, for messages; their numbers without them.
+      head_first: of `HEADS`: whether the profile falls with the label or with the class's size.
 
     Returns:
-      C counts, each at most its available number.
+      C counts in label order, each at most its available number.
 
     Raises:
-      ValueError: as `class_counts`.
+      ValueError: as `class_counts`, for a factor that leaves the last class without images.
     """
-    class_counts(max(available), imbalance_factor, num_classes)  # checks the arguments
+    _check_profile(imbalance_factor, num_classes)
+    by_label = head_first == "label"
+    order = list(range(num_classes)) if by_label else head_to_tail(available).tolist()
+    ordered = [available[c] for c in order]
     shares = _shares(imbalance_factor, num_classes)
-    n_max = min(int((n + 1) / share) for n, share in zip(available, shares, strict=True))
-    while any(
-        kept > n
-        for kept, n in zip(
-            class_counts(n_max, imbalance_factor, num_classes), available, strict=True
-        )
-    ):
+    bounds = [int((n + 1) / share) for n, share in zip(ordered, shares, strict=True)]
+    n_max = min(bounds)
+    while any(kept > n for kept, n in zip(_profile(n_max, shares), ordered, strict=True)):
         n_max -= 1
-    return class_counts(n_max, imbalance_factor, num_classes)
+    if n_max < imbalance_factor:
+        tight, last = order[bounds.index(min(bounds))], order[-1]
+        raise ValueError(
+            f"imbalance factor {imbalance_factor:g} leaves {_named(last, names)} without images: "
+            f"{_named(tight, names)} has {available[tight]}, so the profile starts at {n_max}: "
+            f"use at most {n_max}{_other_rules(available, head_first)}"
+        )
+    counts = np.empty(num_classes, int)
+    counts[order] = _profile(n_max, shares)
+    return tuple(counts.tolist())
+
+
+def _other_rules(available: Sequence[int], head_first: str) -> str:
+    """What else helps where classes are unequal by nature."""
+    if len(set(available)) == 1:
+        return ""
+    by_size = "data.head_first=size (largest class first), " if head_first == "label" else ""
+    return f", or {by_size}data.rule=none (every image)"
+
+
+def _named(label: int, names: Sequence[str]) -> str:
+    return f"class {names[label]!r}" if names else f"class {label}"
 
 
 def _seeded(size: int, keep: int, seed: int, label: int) -> np.ndarray:
@@ -127,6 +203,145 @@ def _ltdd(size: int, keep: int, seed: int, label: int) -> np.ndarray:
 # Each rule maps (class size, number to keep, seed, label) to distinct positions within the class,
 # in file order. Both take a prefix of one permutation, so subsets nest as the factor grows.
 RULES: dict[str, Callable[[int, int, int, int], np.ndarray]] = {"seeded": _seeded, "ltdd": _ltdd}
+NAMES = (AUTO, "none", "counts", "indices", *RULES)
+"""All rules: every image, given counts, given positions, and the exponential profiles."""
+
+
+def build(dataset: Dataset, settings: Settings) -> LongTail:
+    """The subset of a data set that `config.data` describes.
+
+    The rule "auto" is "none", every image, for a user's own data, and "ltdd" for a benchmark.
+
+    Raises:
+      ValueError: as `build_longtail`, `keep_counts` and `read_indices`; for fewer than two classes,
+        and for a setting that the rule does not use.
+    """
+    rule = ("none" if dataset.own else "ltdd") if settings.rule == AUTO else settings.rule
+    _check_used(settings, rule)
+    if dataset.num_classes < 2:
+        raise ValueError(
+            f"{dataset.name} has the class {dataset.class_names[0]!r} alone: give a folder or "
+            "arrays with at least 2 classes"
+        )
+    if rule == "none":
+        return _kept(dataset, rule, np.arange(len(dataset.train_labels)), seed=None)
+    if rule == "counts":
+        return keep_counts(dataset, settings.counts, seed=settings.seed)
+    if rule == "indices":
+        return keep_indices(dataset, Path(settings.indices_file).expanduser())
+    return build_longtail(
+        dataset.train_labels,
+        dataset.num_classes,
+        imbalance_factor=settings.imbalance_factor,
+        rule=rule,
+        seed=settings.seed,
+        names=dataset.class_names,
+        head_first=settings.head_first,
+    )
+
+
+def _check_used(settings: Settings, rule: str) -> None:
+    """Refuses settings that would be passed over in silence."""
+    for field, owner in (("counts", "counts"), ("indices_file", "indices")):
+        given = getattr(settings, field)
+        if bool(given) != (rule == owner):
+            raise ValueError(
+                f"data.rule={rule} goes with {'no' if given else 'a'} data.{field}, got {given!r}: "
+                f"give data.rule={owner} together with data.{field}, or neither"
+            )
+    unused = settings.imbalance_factor != DEFAULT_FACTOR
+    if settings.rule == AUTO and rule == "none" and unused:
+        raise ValueError(
+            f"data.imbalance_factor={settings.imbalance_factor:g} has no say where every image is "
+            "kept, as it is for data of one's own: give data.rule=seeded too, or leave it out"
+        )
+
+
+def _kept(
+    dataset: Dataset, rule: str, rows: np.ndarray, *, seed: int | None, **more: Any
+) -> LongTail:
+    """The subset of those rows, put in class-major order."""
+    labels = np.asarray(dataset.train_labels)[rows]
+    indices = rows[np.argsort(labels, kind="stable")].astype(np.int64)
+    counts = np.bincount(labels, minlength=dataset.num_classes)
+    if empty := [dataset.class_names[c] for c in np.flatnonzero(counts == 0)]:
+        raise ValueError(
+            f"data.rule={rule} keeps no image of class(es) {empty}: every class needs at least one"
+        )
+    return LongTail(rule, None, seed, tuple(counts.tolist()), indices, _digest(indices), more)
+
+
+def keep_counts(dataset: Dataset, counts: Sequence[int | str], *, seed: int = 0) -> LongTail:
+    """A given number of images of each class, drawn as the rule "seeded" draws them.
+
+    Args:
+      dataset: the whole data set.
+      counts: a number for each class in label order, or "name:number" for some classes; those that
+        are not named keep all of their images.
+      seed: of the draw.
+
+    Raises:
+      ValueError: for another number of counts, an unknown or repeated name, or a count below 1 or
+        above what the class has.
+    """
+    members = [np.flatnonzero(dataset.train_labels == c) for c in range(dataset.num_classes)]
+    wanted = _wanted(dataset.class_names, counts, [len(m) for m in members])
+    for name, keep, rows in zip(dataset.class_names, wanted, members, strict=True):
+        if not 1 <= keep <= len(rows):
+            raise ValueError(
+                f"data.counts asks for {keep} images of class {name!r}, which has {len(rows)}: "
+                f"give a number from 1 to {len(rows)}"
+            )
+    chosen = [
+        m[_seeded(len(m), keep, seed, c)]
+        for c, (m, keep) in enumerate(zip(members, wanted, strict=True))
+    ]
+    return _kept(dataset, "counts", np.concatenate(chosen), seed=seed)
+
+
+def _wanted(names: tuple[str, ...], counts: Sequence[int | str], available: list[int]) -> list[int]:
+    """The number of images of each class, in label order."""
+    numbers = [one for one in counts if isinstance(one, int)]
+    if len(numbers) == len(counts) == len(names):
+        return numbers
+    if numbers:
+        raise ValueError(
+            f"data.counts={tuple(counts)}: it must be {len(names)} numbers, one a class, or "
+            f"'name:number' for some of the classes {list(names)}"
+        )
+    given = dict(str(one).rsplit(":", 1) for one in counts)
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"data.counts names {unknown}, the classes are {list(names)}: take those")
+    if len(given) < len(counts):
+        raise ValueError(f"data.counts={tuple(counts)} names a class twice: name it once")
+    return [int(given.get(name, n)) for name, n in zip(names, available, strict=True)]
+
+
+def keep_indices(dataset: Dataset, path: Path) -> LongTail:
+    """The training images at the positions that a file lists, see `read_indices`.
+
+    Raises:
+      ValueError: as `read_indices`, for a position out of range or listed twice, and for a class
+        without images.
+    """
+    rows, digest = read_indices(path)
+    total = len(dataset.train_labels)
+    if not rows.size or rows.min() < 0 or rows.max() >= total:
+        found = f"{rows.min()}..{rows.max()}" if rows.size else "none"
+        raise ValueError(
+            f"{path} must list positions in 0..{total - 1}, the {total} training images of "
+            f"{dataset.name}, got {found}: give the list that belongs to these data"
+        )
+    values, times = np.unique(rows, return_counts=True)
+    if (times > 1).any():
+        raise ValueError(
+            f"{path} lists {values[times > 1][:3].tolist()} more than once: list an image once"
+        )
+    return _kept(dataset, "indices", rows, seed=None, indices_file_sha256=digest)
+
+
+def _digest(indices: np.ndarray) -> str:
+    return hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
 
 
 def build_longtail(
@@ -136,8 +351,10 @@ def build_longtail(
     imbalance_factor: float,
     rule: str = "seeded",
     seed: int = 0,
+    names: Sequence[str] = (),
+    head_first: str = "label",
 ) -> LongTail:
-    """Chooses the images of a long-tailed training set.
+    """Chooses the images of a long-tailed training set by an exponential profile.
 
     Args:
       labels: `[N]` integers in `[0, C)`.
@@ -147,12 +364,14 @@ def build_longtail(
         LTDD, one fixed subset whatever `seed` is; positions count in the order of `labels`, so
         the images are LTDD's own only where that is the order of the original files).
       seed: non-negative seed of "seeded".
+      names: C names of the classes, for messages.
+      head_first: see `largest_profile`.
 
     Returns:
       The subset, class by class.
 
     Raises:
-      ValueError: for an unknown rule, a negative seed, or as `class_counts`.
+      ValueError: for an unknown rule, a negative seed, or as `largest_profile`.
 
     Source: LTDD's public code for "ltdd".
     """
@@ -161,20 +380,26 @@ def build_longtail(
         raise ValueError(f"the long-tail seed must be >= 0, got {seed}: use a non-negative integer")
     effective_seed = LTDD_SEED if rule == "ltdd" else seed
     members = [np.flatnonzero(labels == c) for c in range(num_classes)]
-    counts = largest_profile([len(m) for m in members], imbalance_factor, num_classes)
+    sizes = [len(m) for m in members]
+    counts = largest_profile(
+        sizes, imbalance_factor, num_classes, names=names, head_first=head_first
+    )
     chosen = [
         m[choose(len(m), keep, effective_seed, c)]
         for c, (m, keep) in enumerate(zip(members, counts, strict=True))
     ]
     indices = np.concatenate(chosen).astype(np.int64)
-    digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
-    return LongTail(rule, float(imbalance_factor), effective_seed, counts, indices, digest)
+    more = {} if head_first == "label" else {"head_first": head_first}
+    return LongTail(
+        rule, float(imbalance_factor), effective_seed, counts, indices, _digest(indices), more
+    )
 
 
 def check_ipc(
     counts: Sequence[int],
     needed_per_class: int,
     *,
+    names: Sequence[str] = (),
     remedy: str = "lower ipc, the formation factor or the imbalance factor",
 ) -> None:
     """Checks that the initialisation can take distinct real images from every class.
@@ -182,6 +407,7 @@ def check_ipc(
     Args:
       counts: real images per class.
       needed_per_class: images it takes: IPC, times factor^2 where a stored image is a mosaic.
+      names: C names of the classes, for the message.
       remedy: what the message advises.
 
     Raises:
@@ -191,7 +417,7 @@ def check_ipc(
     if smallest < needed_per_class:
         raise ValueError(
             f"the initialisation takes {needed_per_class} distinct real images of each class, "
-            f"class {list(counts).index(smallest)} has {smallest}: {remedy}"
+            f"{_named(list(counts).index(smallest), names)} has {smallest}: {remedy}"
         )
 
 
@@ -213,10 +439,11 @@ def tuning_split(dataset: Dataset, longtail: LongTail, per_class: int) -> Datase
     if not unused.size:
         raise ValueError(
             f"the long-tailed set of {dataset.name} uses all {len(longtail.indices)} training "
-            "images, none is left for tuning: raise data.imbalance_factor"
+            "images, none is left for tuning: raise data.imbalance_factor, under a data.rule that "
+            "leaves images out"
         )
     labels = dataset.train_labels[unused]
-    generator = np.random.default_rng(longtail.seed)
+    generator = np.random.default_rng(longtail.seed or 0)
     chosen = np.concatenate(
         [generator.permutation(unused[labels == c])[:per_class] for c in range(dataset.num_classes)]
     )

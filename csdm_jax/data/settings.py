@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from csdm_jax import data
-from csdm_jax.data.longtail import RULES
-from csdm_jax.runtime.fields import SEED, TEXT, Field, choice, number
+from typing import Any
 
+from csdm_jax import data
+from csdm_jax.data import longtail, reading
+from csdm_jax.runtime.fields import SEED, TEXT, Field, Rule, choice, integer, number
+
+
+def _is_count(one: Any) -> bool:
+    number = one.rpartition(":")[2] if isinstance(one, str) and ":" in one else one
+    if isinstance(number, str):
+        number = int(number) if number.isascii() and number.isdecimal() else 0
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+
+
+COUNTS = Rule(
+    "a tuple of numbers from 1, one a class in label order, or of texts 'class name:number'",
+    lambda v: isinstance(v, tuple) and all(map(_is_count, v)),
+)
 FIELDS = {
-    "data.name": Field("digits", choice(data.SOURCES)),
+    "data.name": Field("digits", choice(data.NAMES)),
     "data.data_dir": Field("", TEXT),
     "data.cache_dir": Field("", TEXT),
-    "data.imbalance_factor": Field(100.0, number(1.0, 1e6)),
-    "data.rule": Field("ltdd", choice(RULES)),
+    # Own data are read at one size, with test images held out where there are none.
+    "data.image_size": Field(0, integer(0, 4096)),
+    "data.resize": Field("crop", choice(reading.RESIZES)),
+    "data.holdout": Field(0.0, number(0.0, 0.9)),
+    # Which training images are kept: "auto" is every one of own data, LTDD's rule otherwise.
+    "data.rule": Field(longtail.AUTO, choice(longtail.NAMES)),
+    "data.imbalance_factor": Field(longtail.DEFAULT_FACTOR, number(1.0, 1e6)),
+    "data.head_first": Field("label", choice(longtail.HEADS)),
+    "data.counts": Field((), COUNTS),
+    "data.indices_file": Field("", TEXT),
     "data.seed": Field(0, SEED),
     # Where training images stay; "auto" keeps them on the host when the device is too small.
     "data.placement": Field("auto", choice(("auto", "device", "host"))),

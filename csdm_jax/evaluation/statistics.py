@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from csdm_jax.data.longtail import head_to_tail
+
 
 def mean_by_class(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
     """Mean over networks of each class's accuracy, float64 `[K]`; NaN without test images."""
@@ -64,7 +66,7 @@ def group_accuracies(by_class: np.ndarray, counts: tuple[int, ...]) -> dict[str,
       counts: training images per class.
     """
     by_class = np.asarray(by_class)
-    order = np.argsort(-np.asarray(counts), kind="stable")
+    order = head_to_tail(counts)
     third = max(1, len(order) // 3)
     groups = {"many": order[:third], "medium": order[third:-third], "few": order[-third:]}
     tested = {name: by_class[rows][~np.isnan(by_class[rows])] for name, rows in groups.items()}

@@ -54,6 +54,7 @@ BOOKKEEPING = (
     "name",
     "data.data_dir",
     "data.cache_dir",
+    "data.indices_file",  # what it lists is told by the data's identity
     "data.placement",
     "extractors.pool_dir",
     "distill.log_every",

@@ -18,9 +18,10 @@ from absl import logging
 
 from csdm_jax import data, networks, parameterisations
 from csdm_jax.augment import Augmentation
+from csdm_jax.data import longtail
 from csdm_jax.data.device import DeviceData, check_classes_per_step, fits, to_device
 from csdm_jax.data.host import HostData
-from csdm_jax.data.longtail import build_longtail, check_ipc, tuning_split
+from csdm_jax.data.longtail import check_ipc, tuning_split
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Loop
@@ -57,14 +58,9 @@ class Experiment:
             config.data.name,
             data_dir=config.data.data_dir or None,
             cache_dir=config.data.cache_dir or None,
+            reading=data.Reading.of(config.data),
         )
-        self.longtail = build_longtail(
-            self.dataset.train_labels,
-            self.dataset.num_classes,
-            imbalance_factor=config.data.imbalance_factor,
-            rule=config.data.rule,
-            seed=config.data.seed,
-        )
+        self.longtail = longtail.build(self.dataset, config.data)
         self.form.check(self.dataset.image_shape)
         self._check_ipc()
         self.network = self.create_network(config.network.name)
@@ -78,6 +74,7 @@ class Experiment:
             check_ipc(
                 self.longtail.counts,
                 settings.ipc * self.form.tiles,
+                names=self.dataset.class_names,
                 remedy="choose a smaller distill.ipc, distill.factor or data.imbalance_factor, or "
                 "--config.distill.reuse_images=True to use real images more than once",
             )
@@ -151,6 +148,7 @@ class Experiment:
         return {
             "name": self.dataset.name,
             **self.longtail.describe(),
+            **self.dataset.facts,
             "images_sha256": self.host.sha256(),
         }
 

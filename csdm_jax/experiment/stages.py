@@ -265,6 +265,7 @@ def _check_same_run(
         "method": name,
         "seed": seed,
         "ipc": experiment.config.distill.ipc,
+        "class_names": list(experiment.dataset.class_names),
         "data": experiment.data_identity,
     }
     for field, value in expected.items():

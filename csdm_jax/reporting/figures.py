@@ -16,7 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.reporting.history import History
+from csdm_jax.runtime.text import printable
 from csdm_jax.sets.distilled import DistilledSet
 
 SERIES = ("#1f5fa8", "#c2571a", "#1b8a6b", "#8a4fa3", "#a08000", "#6b6b6b")
@@ -60,6 +62,7 @@ def canvas(
     with matplotlib.rc_context(RC), warnings.catch_warnings():
         # A browser has the glyphs that Matplotlib's font lacks; a PNG shows a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure, figure.subplots(1, columns)
 
@@ -105,19 +108,20 @@ def _colour(number: int) -> str:
 def draw_images(result: DistilledSet, card: dict[str, Any]) -> bytes:
     """The stored images (decoded, where no images are stored): a PNG, a row per class.
 
-    In label order; at most `COLUMNS` images a class, and `CLASSES` classes, evenly spaced.
+    The largest class is at the top. At most `COLUMNS` images a class, and `CLASSES` classes,
+    evenly spaced.
     """
     num_classes, ipc = result.num_classes, card["ipc"]
-    images = result.images
+    images, counts = result.images, card["data"]["counts"]
     height, width, channels = images.shape[1:]
-    columns, rows = min(len(images) // num_classes, COLUMNS), spaced(num_classes, CLASSES)
+    rows = head_to_tail(counts)[spaced(num_classes, CLASSES)]
+    columns = min(len(images) // num_classes, COLUMNS)
     grid = images.reshape(num_classes, -1, height, width, channels)[rows, :columns]
     framed = np.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
     sheet = framed.swapaxes(1, 2).reshape(len(rows) * (height + 2), columns * (width + 2), -1)
-    counts = card["data"]["counts"]
     with canvas(1.6 + 0.7 * columns, 0.7 * len(rows) + 0.6) as (figure, axes):
         axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        names = [f"{card['class_names'][c]} ({counts[c]})" for c in rows]
+        names = [f"{shortened(card['class_names'][c])} ({counts[c]})" for c in rows]
         axes.set_yticks((np.arange(len(rows)) + 0.5) * (height + 2), names)
         axes.set_xticks([])
         axes.set_title(f"{card['method']}, IPC {ipc}: class (training images)")
@@ -234,7 +238,8 @@ def _class_ticks(axes: Any, names: Sequence[str]) -> None:
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """The text, or as much of it as has room beside a figure."""
+    """The text, or as much of it as has room beside a figure, without what cannot be drawn."""
+    text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

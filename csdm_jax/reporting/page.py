@@ -17,16 +17,19 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.evaluation.statistics import last_text
 from csdm_jax.experiment.config import flatten
 from csdm_jax.reporting import figures, history, spectra
 from csdm_jax.reporting.history import History
+from csdm_jax.runtime.text import printable
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
+UNTESTED = "no test image"
 STAGES = ("extractors", "distillation", "evaluation")
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("csdm_jax.reporting"),
@@ -74,13 +77,12 @@ class Run:
     def class_names(self) -> list[str]:
         """One per class."""
         numbers = [str(label) for label in range(self.result.num_classes)]
-        return [str(name) for name in self.card.get("class_names", numbers)]
+        return [printable(str(name)) for name in self.card.get("class_names", numbers)]
 
     @property
     def order(self) -> np.ndarray:
         """`[C]` classes, head to tail; in label order where counts are unknown."""
-        counts = self.counts or [0] * self.result.num_classes
-        return np.argsort(-np.asarray(counts), kind="stable")
+        return head_to_tail(self.counts or [0] * self.result.num_classes)
 
     def tick(self, label: int) -> str:
         """Name and count of a class."""
@@ -285,7 +287,7 @@ def _class_table(main: Run, compared: dict[str, dict[str, Any]]) -> dict[str, An
     for label in main.order:
         values = (row["by_class"][label] for row in compared.values())
         count = [str(main.counts[label])] if main.counts else []
-        cells = ["–" if value is None else f"{value:.1f}" for value in values]
+        cells = [UNTESTED if value is None else f"{value:.1f}" for value in values]
         rows.append([main.class_names[label], *count, *cells])
     header = ["class", *(["training images"] if main.counts else []), *compared]
     return {"header": header, "rows": rows}
@@ -313,7 +315,7 @@ def _images(main: Run, real: dict[int, np.ndarray]) -> list[dict[str, Any]]:
 
 def shown_classes(counts: Sequence[int]) -> list[int]:
     """The classes whose images the page shows."""
-    order = np.argsort(-np.asarray(counts), kind="stable")
+    order = head_to_tail(counts)
     return order[figures.spaced(len(order), SHOWN_CLASSES)].tolist()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from csdm_jax.data.longtail import LongTail
+from csdm_jax.data.longtail import LongTail, factor_text, own_factor
 from csdm_jax.evaluation.statistics import (
     group_accuracies,
     interval,
@@ -30,7 +30,8 @@ def describe_data(name: str, longtail: LongTail) -> str:
     """One line on the long-tailed set."""
     counts = longtail.counts
     return (
-        f"{name}, imbalance factor {longtail.imbalance_factor:g} ({longtail.rule} rule): "
+        f"{name}, {factor_text(longtail.own_factor, longtail.imbalance_factor)} "
+        f"({longtail.rule} rule): "
         f"{sum(counts)} images, {max(counts)} in the largest class, {min(counts)} in the smallest"
     )
 
@@ -89,7 +90,8 @@ def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
     last = np.array([result["last"] for _, result in rows])
     by_class = mean_by_class([result["by_class"] for _, result in rows])
     return {
-        "data": {name: value for name, value in card["data"].items() if name != "counts"},
+        "data": {name: value for name, value in card["data"].items() if name != "counts"}
+        | {"own_imbalance_factor": own_factor(card["data"]["counts"])},
         "ipc": card["ipc"],
         "evaluated_on": card["config"]["evaluate"]["on"],
         "width": card["config"].get("network", {}).get("width", PUBLISHED_WIDTH),
@@ -154,10 +156,11 @@ def setting(row: dict[str, Any]) -> str:
     """What all rows of one table share."""
     tuning = ", on TUNING images, not the test set" if row["evaluated_on"] == "tuning" else ""
     data = row["data"]
+    factor = factor_text(data["own_imbalance_factor"], data["imbalance_factor"])
+    seed = "" if data["seed"] is None else f", seed {data['seed']}"
     return (
-        f"{data['name']}, imbalance factor {data['imbalance_factor']:g}, IPC {row['ipc']}"
-        f"{width_text(row['width'])}{tuning} "
-        f"({data['rule']} rule, seed {data['seed']}, indices {data['sha256'][:12]})"
+        f"{data['name']}, {factor}, IPC {row['ipc']}{width_text(row['width'])}{tuning} "
+        f"({data['rule']} rule{seed}, indices {data['sha256'][:12]})"
     )
 
 

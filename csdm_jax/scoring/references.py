@@ -58,8 +58,10 @@ def real_sets(experiment: Experiment) -> list[RealSet]:
         "counts": list(whole.counts),
         "images_sha256": whole.sha256(),
     }
-    sets = [RealSet("balanced", whole, identity)]
-    if len(experiment.host) < len(whole):
+    part = len(experiment.host) < len(whole)
+    equal = len(set(whole.counts)) == 1
+    sets = [RealSet("balanced" if part or equal else "all images", whole, identity)]
+    if part:
         sets.append(RealSet("long-tailed", experiment.host, experiment.data_identity))
     return sets
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax.data import class_names
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.runtime.registry import lookup
 from csdm_jax.sets import importing
@@ -70,9 +71,8 @@ def read(path: Path, dataset: Dataset, said: Facts, format_name: str | None = No
     card = facts.beside(path, name) if path.exists() else {}
     theirs = facts.from_card(card)
     check_data(path, theirs, dataset)
-    numbered = theirs.class_names == _numbers(dataset)
     given = Facts(
-        class_names=None if numbered else dataset.class_names,
+        class_names=None if _nameless(theirs, dataset) else dataset.class_names,
         num_classes=dataset.num_classes,
         image_shape=dataset.image_shape,
     )
@@ -93,7 +93,11 @@ def check_data(path: Path, theirs: Facts, dataset: Dataset) -> None:
     }
     for field, value in ours.items():
         found = getattr(theirs, field)
-        if found in (None, value) or (field == "class_names" and found == _numbers(dataset)):
+        alike = field == "class_names" and (
+            _nameless(theirs, dataset)
+            or class_names.are_shuffled(theirs.class_names, dataset.class_names)
+        )
+        if found in (None, value) or alike:
             continue
         raise ValueError(
             f"the card of {path} says {field} {found}, the data set {dataset.name} has {value}: "
@@ -101,9 +105,10 @@ def check_data(path: Path, theirs: Facts, dataset: Dataset) -> None:
         )
 
 
-def _numbers(dataset: Dataset) -> tuple[str, ...]:
-    """What a card has in place of class names that nobody knew."""
-    return tuple(str(label) for label in range(dataset.num_classes))
+def _nameless(theirs: Facts, dataset: Dataset) -> bool:
+    """Whether a card has numbers in place of class names that nobody knew."""
+    numbers = class_names.numbers(dataset.num_classes)
+    return theirs.class_names == numbers and sorted(dataset.class_names) != sorted(numbers)
 
 
 def _scored(path: Path, name: str, result: DistilledSet, card: dict[str, Any]) -> Scored:

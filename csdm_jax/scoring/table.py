@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from csdm_jax.data.longtail import factor_text, head_to_tail, own_factor
 from csdm_jax.reporting.table import group_cells, width_text
 from csdm_jax.reporting.table import markdown as table
 
@@ -63,17 +64,18 @@ def _accuracy(score: dict[str, Any]) -> list[str]:
         for name, found in score["accuracy"].items()
     ]
     data = score["data"]
+    factor = factor_text(own_factor(data["counts"]), data["imbalance_factor"])
     return [
         *table(ACCURACY, rows),
         "",
         "Accuracy in percent: mean over networks ± half of its 95 % interval (Student's t). best: "
         "selected on the test set, for comparison only. many / medium / few: classes by training "
-        f"count at imbalance factor {data['imbalance_factor']:g}, in thirds.",
+        f"count at {factor}, in thirds.",
     ]
 
 
 def _by_class(score: dict[str, Any]) -> list[str]:
-    """Accuracy of every class by every architecture."""
+    """Accuracy of every class by every architecture, head to tail."""
     columns = [found["by_class"] for found in score["accuracy"].values()]
     rows = [
         [name, str(count), str(images), *("-" if one is None else f"{one:.1f}" for one in cells)]
@@ -85,7 +87,9 @@ def _by_class(score: dict[str, Any]) -> list[str]:
             strict=True,
         )
     ]
-    return [*table(("class", "long-tailed images", "images in the set", *score["accuracy"]), rows)]
+    ordered = [rows[label] for label in head_to_tail(score["data"]["counts"])]
+    header = ("class", "long-tailed images", "images in the set", *score["accuracy"])
+    return [*table(header, ordered)]
 
 
 def _robust(score: dict[str, Any]) -> list[list[str]]:

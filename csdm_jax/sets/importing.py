@@ -8,11 +8,13 @@ same data. What is said must agree with what is read.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from csdm_jax.data.class_names import are_shuffled
 from csdm_jax.runtime.registry import lookup
 from csdm_jax.sets import distilled
 from csdm_jax.sets.exporting import PREPROCESSING, TEST_PREPROCESSING, describe, per_class
@@ -27,7 +29,12 @@ DROPPED = ("accuracies", "seconds", "class_folders", "format_notes", distilled.D
 
 
 def read_set(
-    path: Path, format_name: str, said: Facts | None = None, *, keep_mosaics: bool = False
+    path: Path,
+    format_name: str,
+    said: Facts | None = None,
+    *,
+    keep_mosaics: bool = False,
+    clip: bool = False,
 ) -> tuple[distilled.DistilledSet, dict[str, Any]]:
     """Reads and checks a distilled set in any format.
 
@@ -36,9 +43,10 @@ def read_set(
       format_name: one of `csdm_jax.sets.formats.FORMATS`.
       said: what is known about the set beside its files.
       keep_mosaics: leave mosaics as they are, instead of decoding them.
+      clip: the caller will clip the images (`write_set`), so that they may leave [0, 1] further.
 
     Returns:
-      The set and its card. Images that were stored normalised may leave [0, 1]; the card's
+      The set and its card. Images may leave [0, 1], normalised ones above all; the card's
       `outside` says which share of the values does, `value_range` how far.
 
     Raises:
@@ -52,18 +60,25 @@ def read_set(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a file or folder of {format_name!r}")
     card = facts.beside(path, format_name)
-    known = facts.from_card(card).agree(said or Facts(), f"the card of {path}")
+    theirs, said = facts.from_card(card), said or Facts()
     content = form.read(path, card)
+    if are_shuffled(theirs.class_names, said.class_names):
+        # The same names in another order: labels are those of the card, and are renumbered below.
+        content = dataclasses.replace(
+            content, class_names=content.class_names or theirs.class_names
+        )
+        theirs = dataclasses.replace(theirs, class_names=None)
+    known = theirs.agree(said, f"the card of {path}")
     names = _class_names(content, known)
     known = dataclasses.replace(known, class_names=names)
-    images = pixels.to_unit(content.images, form, known)
+    images = pixels.to_unit(content.images, form, known, clip=clip)
     targets = labels.from_stored(content.labels, form, len(images), known.classes)
     if content.class_names and names != content.class_names:
-        targets = np.array([names.index(name) for name in content.class_names], np.int32)[targets]
+        targets = labels.renumbered(targets, [names.index(name) for name in content.class_names])
     order = labels.class_major(targets)
     factor = 1 if content.decoded else known.factor or form.factor
     kind = "mosaic" if factor > 1 else "pixels"
-    lr = content.lr if content.lr is not None else card.get("lr")
+    lr = _checked_rate(path, content.lr if content.lr is not None else card.get("lr"))
     result = distilled.DistilledSet(
         stored=images[order],
         labels=targets[order],
@@ -76,7 +91,20 @@ def read_set(
         result = _decoded(result)
     kept = {name: value for name, value in card.items() if name not in DROPPED}
     notes = [*card.get("notes", []), *_notes(content, order)]
+    if content.class_names and names != content.class_names:
+        notes.append("classes were matched by name: the files number them otherwise")
     return result, kept | _card_fields(result, known, format_name, notes)
+
+
+def _checked_rate(path: Path, rate: Any) -> float | None:
+    """The learning rate that was distilled with the images, if one was."""
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if rate is None or (number and 0 < rate < math.inf):
+        return rate
+    raise ValueError(
+        f"{path} has the learning rate {rate!r}: it must be a positive finite number; the "
+        "distillation diverged, or the file is damaged: remove the rate to import without one"
+    )
 
 
 def _class_names(content: Content, known: Facts) -> tuple[str, ...]:

@@ -13,27 +13,34 @@ import numpy as np
 
 MAX_EXPANSION = 100  # noise and photographs hardly compress
 SMALL = 64 * 2**20  # bytes that may be unpacked whatever they were packed from
+SHARE = 0.5
+"""Share of the memory that drawings, which compress better, may be unpacked to."""
 
 
-def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | os.PathLike[str], names: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """Reads arrays of an .npz file, after a look at what they claim to be.
 
     Args:
       path: the file.
       names: arrays to read; others are left alone.
+      optional: likewise, but they may be missing.
 
     Raises:
       ValueError: for a damaged file, a missing array, Python objects, or a decompression bomb.
     """
-    path = Path(path)
+    path, names = Path(path), list(names)
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is not an .npz archive")
         with zipfile.ZipFile(path) as archive:
-            _check_size(path, archive.infolist())
+            unpacked = sum(info.file_size for info in archive.infolist())
+            check_expansion(unpacked, path.stat().st_size)
             present = {n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")}
             if missing := [name for name in names if name not in present]:
                 raise ValueError(f"arrays {missing} are missing, it holds {sorted(present)}")
+            names = [*names, *(name for name in optional if name in present)]
             for name in names:
                 _check_header(archive, f"{name}.npy")
         with np.load(path, allow_pickle=False) as arrays:
@@ -53,12 +60,13 @@ def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, np
         ) from error
 
 
-def _check_size(path: Path, infos: list[zipfile.ZipInfo]) -> None:
-    unpacked, packed = sum(info.file_size for info in infos), path.stat().st_size
-    if unpacked > max(SMALL, MAX_EXPANSION * packed):
+def check_expansion(unpacked: int, packed: int) -> None:
+    """Raises a ValueError where unpacking would fill the memory from next to nothing."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if unpacked > max(SMALL, MAX_EXPANSION * packed, SHARE * memory):
         raise ValueError(
-            f"it would unpack from {packed} to {unpacked} bytes, more than {MAX_EXPANSION} times: "
-            "this looks like a decompression bomb"
+            f"it would unpack from {packed} to {unpacked} bytes, more than {MAX_EXPANSION} times "
+            f"and more than {SHARE:.0%} of the memory: this looks like a decompression bomb"
         )
 
 

@@ -130,6 +130,7 @@ PINNED = [4, 5, 2, 6, 3, 8, 7, 0, 1, 10, 12, 15, 16, 17, 26, 20, 19]
 
 def test_describe_holds_what_a_report_needs():
     tail = build_longtail(np.repeat(np.arange(3), 9), 3, imbalance_factor=3, seed=5)
+    assert tail.own_factor == 3.0
     assert tail.describe() == {
         "rule": "seeded",
         "imbalance_factor": 3.0,

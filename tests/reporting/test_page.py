@@ -82,6 +82,17 @@ def test_class_names_are_text_and_not_markup(path):
     assert "two $ of $x &amp; &#34;y&#34;" in text and "кошка 猫" in text
 
 
+def test_a_class_without_test_images_is_shown_as_such(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0, 52.0])
+    card = files.read_sealed_json(tmp_path / "card.json")
+    for one in card["accuracies"]["convnet"]:
+        one["by_class"][1] = None
+    files.write_sealed_json(tmp_path / "card.json", card)
+    table.write(tmp_path, [tmp_path], real_images())
+    text = (tmp_path / page.FILE).read_text()
+    assert text.count("no test image") == 1 and "nan" not in text.lower()
+
+
 def test_ids_on_the_page_are_unique(path):
     counted = collections.Counter(re.findall(r'\bid="([^"]*)"', path.read_text()))
     assert max(counted.values()) == 1 and len(counted) > 100

@@ -56,6 +56,37 @@ def test_the_report_draws_every_run_and_prints_its_table(workdir, capsys):
     assert json.loads((workdir / "table.json").read_text())[0]["method"] == "random"
 
 
+def test_images_are_drawn_from_the_largest_class_to_the_smallest():
+    """Classes of grey 0.2, 0.4 and 0.6, the second the largest and the first the smallest."""
+    greys = np.float32([0.2, 0.4, 0.6])
+    images = np.ones((3, 8, 8, 1), np.float32) * greys[:, None, None, None]
+    names = {"class_names": ["a", "b", "c"], "data": {"counts": [7, 500, 30]}}
+    result = DistilledSet(images, np.arange(3), "pixels", 1, 3)
+    png = figures.draw_images(result, {"method": "dm", "ipc": 1} | names)
+    with Image.open(io.BytesIO(png)) as picture:
+        column = np.asarray(picture.convert("L"), float)
+    places = [np.nonzero(abs(column - 255 * grey) < 1)[0].mean() for grey in greys]
+    assert places[1] < places[2] < places[0]
+
+
+def test_class_names_in_any_bytes_and_script_are_drawn():
+    names = ["caf\udce9", "日本", "שלום", "नमस्ते", "a\nb", "$x_", "x" * 300]
+    images = np.full((7, 8, 8, 1), 0.5, np.float32)
+    card = {"class_names": names, "data": {"counts": [9] * 7}, "method": "dm", "ipc": 1}
+    assert figures.draw_images(DistilledSet(images, np.arange(7), "pixels", 1, 7), card)
+    assert figures.shortened("caf\udce9") == r"caf\xe9"
+
+
+def test_the_factor_in_the_table_is_the_data_s_own(workdir):
+    row = table.gather(table.run_folders(workdir))[0]
+    natural = row["data"] | {"imbalance_factor": None, "seed": None, "rule": "none"}
+    assert "tiny, imbalance factor 5, IPC 2 (none rule, indices" in table.setting(
+        row | {"data": natural}
+    )
+    profile = row["data"] | {"own_imbalance_factor": 5.333, "imbalance_factor": 5.0}
+    assert "imbalance factor 5.333 (5 asked), IPC" in table.setting(row | {"data": profile})
+
+
 def test_no_line_crosses_the_images():
     black = DistilledSet(np.zeros((3, 8, 8, 3), np.float32), np.arange(3), "pixels", 1, 3)
     names = {"class_names": ["a", "b", "c"], "data": {"counts": [9, 3, 1]}}

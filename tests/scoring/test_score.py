@@ -242,6 +242,29 @@ def test_numbers_in_place_of_class_names_contradict_nothing(tmp_path):
     assert read(run, named, Facts()).per_class == [2] * 10
 
 
+def test_numbered_classes_are_matched_by_name_whatever_their_order(tmp_path):
+    """A set in number order, scored on folders that were sorted as text: nothing is mislabelled."""
+    images, labels = digit_images(1)
+    names = [str(number) for number in range(10)]
+    as_text = ("0", "1", "10", *names[2:9])  # of the numbers 0..8 and 10
+    numbered = [*names[:9], "10"]
+    distilled.save(
+        tmp_path / "run", DistilledSet(images, labels, "pixels", 1, 10),
+        {"class_names": numbered, "mean": list(DIGITS.mean), "std": list(DIGITS.std)},
+    )  # fmt: skip
+    shown = DIGITS.__class__(**{**vars(DIGITS), "class_names": as_text})
+    scored = read(tmp_path / "run", shown, Facts())
+    for label, image in zip(scored.targets.argmax(1), scored.images, strict=True):
+        original = int(np.flatnonzero([np.array_equal(image, one) for one in images])[0])
+        assert as_text[int(label)] == numbered[labels[original]]
+    permuted = DIGITS.__class__(**{**vars(DIGITS), "class_names": tuple(reversed(names))})
+    run = digit_run(tmp_path / "plain", class_names=names)
+    targets = read(run, permuted, Facts()).targets.argmax(1)
+    assert targets.tolist() == np.repeat(np.arange(10), 2).tolist()
+    first = read(run, permuted, Facts()).images[0]
+    np.testing.assert_array_equal(first, digit_images(2)[0][18])
+
+
 def test_a_set_is_told_from_others_by_its_arrays(tmp_path):
     digests = [
         read(digit_run(tmp_path / str(n), **kind), DIGITS, Facts()).facts["sha256"]

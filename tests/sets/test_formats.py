@@ -375,3 +375,22 @@ def test_rounding_does_not_leave_the_range(tmp_path):
 )
 def test_class_folders_sort_in_label_order(names, folders):
     assert folder_names(names) == folders == sorted(folders)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_classes_in_another_order_are_matched_by_name(tmp_path, soft):
+    run = run_folder(tmp_path / "run", soft=soft)
+    stored = example(soft=soft)
+    others = (NAMES[2], NAMES[0], NAMES[1])
+    result, card = read_set(run, "npz", Facts(class_names=others))
+    assert card["class_names"] == list(others)
+    assert any("matched by name" in note for note in card["notes"])
+    found = {
+        image.tobytes(): label for image, label in zip(result.images, result.labels, strict=True)
+    }
+    for image, label in zip(stored.images, stored.labels, strict=True):
+        mine = found[image.tobytes()]
+        if soft:
+            np.testing.assert_array_equal(mine, label[[2, 0, 1]])
+        else:
+            assert others[mine] == NAMES[label]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pickle
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from csdm_jax import import_set
 from csdm_jax.sets.exporting import export_set
 from csdm_jax.sets.formats import base, tfds
 from csdm_jax.sets.formats.facts import Facts
@@ -46,7 +48,9 @@ NCHW = example().images.transpose(0, 3, 1, 2)
         (NCHW[0], {}, r"got shape \(3, 8, 6\)"),
         (example().images[:0], {}, r"got shape \(0, 8, 6, 3\)"),
         (example().images > 0.5, {}, "floats or uint8, got bool"),
-        (example().images * 255, {}, r"lie in \[0, 1\], got 0..255: they look uint8"),
+        (example().images * 255, {}, r"lie in \[0, 1\], got 0..255: divide .* by .*255 for bytes"),
+        (example().images * 1.5, {}, r"got 0..1.5: divide them by their white"),
+        (example().images * 1.5 - 0.2, {}, r"got -0.2..1.3: clip=True \(--clip\) cuts off"),
         (example().images * 4 - 2, {}, r"lie in \[0, 1\], got -2..2: they look normalised"),
         (np.uint8(example().images * 255), {}, "'unit' must be floats, got uint8"),
         (example().images, {"space": "uint8"}, "'uint8' must be uint8, got float32"),
@@ -55,7 +59,8 @@ NCHW = example().images.transpose(0, 3, 1, 2)
         (example().images, {"space": "zca"}, "without the whitening matrix"),
     ],
     ids=[
-        "nchw", "one-image", "none", "bool", "bytes", "normalised", "uint8", "not-uint8", "nan",
+        "nchw", "one-image", "none", "bool", "bytes", "bright", "beyond", "normalised", "uint8",
+        "not-uint8", "nan",
         "size", "zca",
     ],
 )  # fmt: skip
@@ -111,6 +116,77 @@ def test_mtt_files_do_not_say_whether_they_are_whitened(tmp_path):
         read_set(tmp_path, "mtt", SAID)
 
 
+def test_what_interpolation_leaves_outside_is_kept_and_told(tmp_path):
+    images = example().images * np.float32(1.002)
+    result, card = read_set(_npz(tmp_path, images), "npz", Facts(num_classes=3))
+    np.testing.assert_array_equal(result.images, images)
+    assert card["value_range"] == [0, pytest.approx(1.002)] and 0 < card["outside"] < 0.1
+    for space, message in (("uint8", "divide bytes by 255"), ("normalised", "give space=unit")):
+        with pytest.raises(ValueError, match=message):
+            read_set(tmp_path / "x.npz", "npz", dataclasses.replace(SAID, space=space))
+
+
+def test_clip_clips_images_of_every_space(tmp_path):
+    path = _npz(tmp_path, example().images * 1.5 - np.float32(0.2))
+    out = tmp_path / "out"
+    import_set.main([str(path), "--format=npz", f"--out={out}", "--num_classes=3", "--clip"])
+    clipped, card = read_set(out, "npz")
+    np.testing.assert_allclose(
+        clipped.images, np.clip(example().images * 1.5 - 0.2, 0, 1), atol=1e-6
+    )
+    assert "were clipped" in card["notes"][0]
+    with pytest.raises(ValueError, match="they look normalised"):
+        read_set(_npz(tmp_path, example().images * 4 - 2), "npz", Facts(num_classes=3), clip=True)
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1, 0.0])
+def test_a_learning_rate_that_is_none_is_refused(tmp_path, rate):
+    torch = pytest.importorskip("torch")
+    torch.save(torch.tensor(rate), _ddranking(tmp_path, NCHW * 4 - 2) / "lr.pt")
+    with pytest.raises(ValueError, match=r"has the learning rate .*positive finite number"):
+        read_set(tmp_path, "ddranking", SAID)
+
+
+def _authors_files(path, numbers):
+    torch = pytest.importorskip("torch")
+    for number in numbers:
+        torch.save(torch.tensor(NCHW * 4 - 2), path / f"images_{number}.pt")
+        torch.save(torch.tensor(LABELS), path / f"labels_{number}.pt")
+        torch.save(torch.tensor(number / 1e6), path / f"lr_{number}.pt")
+        torch.save([torch.tensor(NCHW), torch.tensor(LABELS)], path / f"data_{number}.pt")
+        data = {"data": [[torch.tensor(NCHW * 4 - 2), torch.tensor(LABELS)]]}
+        torch.save(data, path / f"res_DM_CIFAR10_ConvNet_{number}ipc.pt")
+    return path
+
+
+NAMED = (("mtt", "images_5000.pt"), ("ncfm", "data_5000.pt"),
+         ("dcbench", "res_DM_CIFAR10_ConvNet_5000ipc.pt"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "file"), NAMED)
+def test_files_under_their_authors_names_are_found(tmp_path, name, file):
+    said = dataclasses.replace(SAID, space=None if name != "mtt" else "normalised", factor=1)
+    _authors_files(tmp_path, [5000])
+    result, card = read_set(tmp_path, name, said)
+    assert result.images.shape == (6, 8, 6, 3) and card["lr"] in (None, pytest.approx(0.005))
+    _authors_files(tmp_path, [1000])
+    with pytest.raises(FileNotFoundError, match=file.replace("5000", "1000") + f".*{file}"):
+        read_set(tmp_path, name, said)
+    same, card = read_set(tmp_path / file, name, said)
+    np.testing.assert_array_equal(same.images, result.images)
+    assert (card["lr"] is None) == (name != "mtt")
+
+
+def test_a_folder_without_the_files_lists_what_is_there(tmp_path):
+    pytest.importorskip("torch")
+    for part in (1, 2):
+        (tmp_path / f"syn_part{part}.pt").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"the folder holds syn_part1.pt, syn_part2.pt: give"
+    ):
+        read_set(tmp_path, "ncfm", SAID)
+
+
 def test_pixels_outside_the_range_are_kept_and_clipped_only_when_told(tmp_path):
     path = _ddranking(tmp_path, (NCHW - 0.5) * 6)  # -3..3 with mean 0.5 and std 0.25: -0.25..1.25
     result, card = read_set(path, "ddranking", SAID)
@@ -136,7 +212,7 @@ def test_pixels_outside_the_range_are_kept_and_clipped_only_when_told(tmp_path):
     ("said", "message"),
     [
         ({"mean": (0.1, 0.4, 0.3), "std": tuple(STD)}, r"says mean \(0.5, .* you say \(0.1"),
-        ({"class_names": ("red", "a/b", "blue")}, "says class_names"),
+        ({"class_names": ("red", "a/b", "pink")}, "says class_names"),
         ({"num_classes": 4}, "says num_classes 3, you say 4"),
         ({"factor": 2}, "says factor 1, you say 2"),
     ],

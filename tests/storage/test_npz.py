@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from csdm_jax.storage import npz
 from csdm_jax.storage.npz import read_npz
 
 
@@ -56,11 +57,24 @@ def test_an_array_that_is_not_what_it_claims_is_refused(tmp_path, content, messa
         read_npz(tmp_path / "x.npz", ("a",))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "SHARE", 2**-20)
     size = 80 * 2**20
     member(tmp_path / "x.npz", "a", header((size,), "|u1") + bytes(size))
     with pytest.raises(ValueError, match="looks like a decompression bomb"):
         read_npz(tmp_path / "x.npz", ("a",))
+
+
+def test_drawings_that_fit_in_memory_are_no_bomb(tmp_path):
+    size = 80 * 2**20
+    member(tmp_path / "x.npz", "a", header((size,), "|u1") + bytes(size))
+    assert (tmp_path / "x.npz").stat().st_size < size / 500
+    assert read_npz(tmp_path / "x.npz", ("a",))["a"].shape == (size,)
+
+
+def test_an_optional_array_may_be_missing(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.arange(3), c=np.eye(2))
+    assert list(read_npz(tmp_path / "x.npz", ("a",), ("b", "c"))) == ["a", "c"]
 
 
 @pytest.mark.parametrize("cut", [0, 10, 100])

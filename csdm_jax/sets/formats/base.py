@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 MAX_VALUES = 2**30  # pixel values of one set, 4 GiB as float32: 50 images of each of 400 classes
+LISTED = 12  # file names in a message
 # Where pixel values live: [0, 1], (x - mean) / std, 0..255, or whitened.
 SPACES = ("unit", "normalised", "uint8", "zca")
 
@@ -74,13 +75,37 @@ def check_size(where: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def find(path: Path, name: str) -> Path:
+def find(path: Path, name: str, pattern: str | None = None) -> Path:
     """The file itself, or the file of that name in a folder.
 
+    Args:
+      path: file or folder.
+      name: of the file in a folder.
+      pattern: of the names that the format's authors give it; the only such file is taken too.
+
     Raises:
-      FileNotFoundError: when there is none.
+      FileNotFoundError: when there is none, or several by the pattern; lists what is there.
     """
     file = path / name if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist: give a {name} or the folder with one")
-    return file
+    if file.is_file():
+        return file
+    alike = sorted(path.glob(pattern)) if pattern and path.is_dir() else []
+    if len(alike) == 1:
+        return alike[0]
+    kind = f"one of {pattern}" if pattern else f"a {name}"
+    raise FileNotFoundError(
+        f"{file} does not exist{present(path, alike)}: give {kind} or the folder with one"
+    )
+
+
+def present(path: Path, files: Sequence[Path] = ()) -> str:
+    """The names of some files, or of all in a folder, as the end of a sentence."""
+    if not path.is_dir():
+        return ""
+    names = [one.name for one in files or sorted(path.iterdir())]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (
+        f", the folder holds {', '.join(names[:LISTED])}{more}"
+        if names
+        else ", the folder is empty"
+    )

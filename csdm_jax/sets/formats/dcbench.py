@@ -13,6 +13,7 @@ from csdm_jax.sets.formats import torch_files
 from csdm_jax.sets.formats.base import Content, Format, find
 
 NAME = "res.pt"
+PATTERN = "res_*.pt"  # res_DM_CIFAR10_ConvNet_10ipc.pt
 # What a pickled NumPy number or array names; NumPy 1 wrote `core`.
 NUMPY = (
     "numpy.dtype",
@@ -32,8 +33,8 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
 
 
 def read(path: Path, card: dict[str, Any]) -> Content:
-    """Reads the first repetition in a file of any name, or in `res.pt` in a folder."""
-    file = find(path, NAME)
+    """Reads the first repetition in a file, or in `res.pt` or the only `res_*.pt` in a folder."""
+    file = find(path, NAME, PATTERN)
     saved = torch_files.load(file, dropped=NUMPY)
     data = saved.get("data") if isinstance(saved, dict) else None
     if not (isinstance(data, list) and data):

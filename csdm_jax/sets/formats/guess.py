@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from csdm_jax.sets.formats import FORMATS, facts
+from csdm_jax.sets.formats import FORMATS, base, facts
 
 GIVE = "give the format (--format=...)"
 
@@ -31,7 +31,9 @@ def guess(path: Path) -> str:
     found = _of_folder(path) if path.is_dir() else _of_file(path)
     if len(found) != 1:
         fitting = f"may be {', '.join(found)}" if found else f"is none of {', '.join(FORMATS)}"
-        raise ValueError(f"{path} {fitting} by its files: {GIVE}, or the file itself")
+        raise ValueError(
+            f"{path} {fitting} by its files{base.present(path)}: {GIVE}, or the file itself"
+        )
     return found[0]
 
 

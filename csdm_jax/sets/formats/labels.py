@@ -94,6 +94,15 @@ def _soft(labels: np.ndarray, form: Format, classes: int | None) -> np.ndarray:
     )
 
 
+def renumbered(labels: np.ndarray, places: list[int]) -> np.ndarray:
+    """Class numbers or probabilities in another order of the classes: class c becomes places[c]."""
+    if labels.ndim == 1:
+        return np.array(places, np.int32)[labels]
+    moved = np.empty_like(labels)
+    moved[:, places] = labels
+    return moved
+
+
 def class_major(labels: np.ndarray) -> np.ndarray:
     """Positions that sort class numbers, each class in its own order; soft labels stay put."""
     if labels.ndim == 2:

@@ -16,7 +16,7 @@ FORMAT = Format(
     space=None,
     soft="logits",
     write=tensors.writer(*NAMES),
-    read=tensors.reader(*NAMES),
+    read=tensors.reader(*NAMES, pattern="images_*.pt"),
     files=NAMES[:2],
     notes=("normalised, not ZCA-whitened: evaluate without --zca",),
 )

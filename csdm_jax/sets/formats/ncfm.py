@@ -13,6 +13,7 @@ from csdm_jax.sets.formats import torch_files
 from csdm_jax.sets.formats.base import Content, Format, find
 
 NAME = "data.pt"
+PATTERN = "data_*.pt"  # its code numbers the files by the step
 
 
 def write(folder: Path, content: Content) -> dict[str, Any]:
@@ -22,8 +23,8 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
 
 
 def read(path: Path, card: dict[str, Any]) -> Content:
-    """Reads a file of any name, or `data.pt` in a folder."""
-    file = find(path, NAME)
+    """Reads a file of any name, or `data.pt` or the only `data_*.pt` in a folder."""
+    file = find(path, NAME, PATTERN)
     return Content(*torch_files.as_pair(file, torch_files.load(file)))
 
 

@@ -11,6 +11,10 @@ ROUNDING = 1e-5  # how far float32 arithmetic may leave [0, 1]
 # Images optimised in normalised space leave [0, 1]; one that leaves it by more than five times its
 # width was normalised with another mean and std.
 PLAUSIBLE = 5.0
+OVERSHOOT = 0.1
+"""How far images in [0, 1] may leave it, as interpolation makes them: more is another space."""
+CLIPPED = 1.0
+"""The same for images that are to be clipped."""
 
 
 def from_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
@@ -24,11 +28,11 @@ def from_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if form.layout == "NCHW" else images)
 
 
-def to_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
+def to_unit(images: np.ndarray, form: Format, facts: Facts, *, clip: bool = False) -> np.ndarray:
     """Stored images as float32 `[n, H, W, ch]` on the scale where black is 0 and white 1.
 
     Images that were normalised may leave [0, 1]: optimising them there does that, and clipping
-    would change what networks learn from them.
+    would change what networks learn from them. `clip` says that the caller will clip them.
 
     Raises:
       ValueError: when layout, size or value range are not those of the format and the facts.
@@ -49,7 +53,7 @@ def to_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
     if (images.dtype == np.uint8) != (space == "uint8"):
         raise ValueError(
             f"images in space {space!r} must be {'uint8' if space == 'uint8' else 'floats'}, got "
-            f"{images.dtype}: give the space that they are in (uint8, unit or normalised)"
+            f"{images.dtype}: {_remedy(space)}"
         )
     if space == "uint8":
         return images.astype(np.float32) / 255
@@ -59,7 +63,16 @@ def to_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
             f"images must be finite, {np.sum(~np.isfinite(images))} of their values are not: "
             "the distillation diverged, or the file is damaged"
         )
-    return _from_normalised(images, facts) if space == "normalised" else _check_unit(images)
+    if space == "normalised":
+        return _from_normalised(images, facts)
+    return _check_unit(images, CLIPPED if clip else OVERSHOOT)
+
+
+def _remedy(space: str) -> str:
+    """What to do with images of the wrong dtype for their space."""
+    if space == "uint8":
+        return "round them to uint8 in the file, or divide bytes by 255 there and give space=unit"
+    return "give space=uint8 (--space=uint8)"
 
 
 def check_layout(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
@@ -102,23 +115,42 @@ def constants(facts: Facts, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(facts.mean, np.float32), np.asarray(facts.std, np.float32)
 
 
-def _check_unit(images: np.ndarray) -> np.ndarray:
+def _check_unit(images: np.ndarray, beyond: float) -> np.ndarray:
     low, high = images.min(), images.max()
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        guess = "uint8" if low >= 0 and high <= 255 else "normalised"
+    if low < -beyond or high > 1 + beyond:
         raise ValueError(
-            f"images in space 'unit' must lie in [0, 1], got {low:.4g}..{high:.4g}: they look "
-            f"{guess}; give space={guess} with its mean and std, or scale them"
+            f"images in space 'unit' must lie in [0, 1], got {low:.4g}..{high:.4g}: "
+            f"{_other_scale(low, high)}"
         )
-    return np.clip(images, 0, 1)
+    return _rounded(images)
+
+
+def _other_scale(low: float, high: float) -> str:
+    """What to do with images that are not in [0, 1]."""
+    if low >= 0:
+        return "divide them by their white, 255 for bytes, in the file"
+    if low >= -CLIPPED and high <= 1 + CLIPPED:
+        return (
+            "clip=True (--clip) cuts off what lies outside; or, if they are normalised, give "
+            "space=normalised with their mean and std"
+        )
+    return "they look normalised; give space=normalised with their mean and std"
+
+
+def _rounded(images: np.ndarray) -> np.ndarray:
+    """The images without the little by which arithmetic leaves [0, 1]."""
+    clipped = np.clip(images, 0, 1)
+    return np.where(np.abs(images - clipped) <= ROUNDING, clipped, images)
 
 
 def _from_normalised(images: np.ndarray, facts: Facts) -> np.ndarray:
     mean, std = constants(facts, images.shape[-1])
-    if images.min() >= 0 and mean.min() > 0:
+    low, high = images.min(), images.max()
+    if low >= 0 and mean.min() > 0:
+        unit = "they look as if in [0, 1]; give space=unit"
         raise ValueError(
-            "normalised images have values below 0 (dark pixels), got "
-            f"{images.min():.4g}..{images.max():.4g}: they look as if in [0, 1]; give space=unit"
+            f"normalised images have values below 0 (dark pixels), got {low:.4g}..{high:.4g}: "
+            f"{unit if high <= 1 + OVERSHOOT else _other_scale(low, high)}"
         )
     pixels = images * std + mean
     low, high = pixels.min(), pixels.max()
@@ -127,5 +159,4 @@ def _from_normalised(images: np.ndarray, facts: Facts) -> np.ndarray:
             f"with mean {facts.mean} and std {facts.std} the pixels would be {low:.4g}.."
             f"{high:.4g}, far from [0, 1]: give the mean and std the images were normalised with"
         )
-    rounded = np.clip(pixels, 0, 1)
-    return np.where(np.abs(pixels - rounded) <= ROUNDING, rounded, pixels)
+    return _rounded(pixels)

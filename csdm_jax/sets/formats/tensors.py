@@ -25,15 +25,26 @@ def writer(images: str, labels: str, lr: str) -> Callable[[Path, Content], dict[
     return write
 
 
-def reader(images: str, labels: str, lr: str) -> Callable[[Path, dict[str, Any]], Content]:
-    """Reads files of these names from a folder; the last one may be missing."""
+def reader(
+    images: str, labels: str, lr: str, pattern: str | None = None
+) -> Callable[[Path, dict[str, Any]], Content]:
+    """Reads files of these names from a folder; the last one may be missing.
+
+    Likewise `images_1000.pt` with the `labels_1000.pt` beside it: a file that is named, or the only
+    one that fits the pattern in a folder.
+    """
 
     def read(path: Path, card: dict[str, Any]) -> Content:
-        folder = path if path.is_dir() else path.parent
-        rate = folder / lr
+        file = find(path, images, pattern)
+        ending = file.name.partition("images")[2]
+        if file.name != images and not (file.name.startswith("images") and ending):
+            file = find(file.parent, images)
+        folder = file.parent
+        names = (labels, lr) if file.name == images else (f"labels{ending}", f"lr{ending}")
+        rate = folder / names[1]
         return Content(
-            _array(find(folder, images), "images"),
-            _array(find(folder, labels), "labels"),
+            _array(file, "images"),
+            _array(find(folder, names[0]), "labels"),
             lr=torch_files.as_number(rate, torch_files.load(rate)) if rate.exists() else None,
         )
 
