@@ -6,6 +6,27 @@ Results of the CPU preset: results/cifar10_lt/README.md. The default has not bee
 """
 
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import presets
+
+CPU = {
+    "network.width": 32,
+    "extractors.count": 3,
+    "extractors.epochs": 20,
+    "extractors.learning_rate": 0.05,
+    "extractors.augmentation": "flip_color_crop",
+    "extractors.logit_adjustment": 1.0,  # plain extractors give up the tail: see results
+    "distill.steps": 400,
+    "distill.log_every": 20,
+    "distill.batch": 64,
+    "distill.loss_scale": 30.0,  # at 300 the short run leaves calibration no say
+    "sdd.num_frequencies": 1024,
+    "sdd.frequency_method": "orthogonal",  # two a dimension: spread them well
+    "alpha.single": 0.5,
+    "evaluate.count": 3,
+    "evaluate.epochs": 100,
+    "evaluate.check_every": 50,
+    "evaluate.batch": 100,
+}
 
 
 def get_config(argument: str = ""):
@@ -21,30 +42,5 @@ def get_config(argument: str = ""):
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
     if options["cpu"]:
-        config.name += "-cpu"
-        _shrink(config)
+        presets.shrink(config, CPU)
     return config
-
-
-def _shrink(config):
-    """The method at a size that two cores finish: narrower, fewer, shorter."""
-    config.network.width = 32
-    config.extractors.count = 3
-    config.extractors.epochs = 20
-    config.extractors.learning_rate = 0.05
-    config.extractors.augmentation = "flip_color_crop"
-    config.extractors.cutmix = 0.0  # it pays after many more epochs only
-    config.extractors.logit_adjustment = 1.0  # plain extractors give up the tail: see results
-    config.distill.steps = 400
-    config.distill.log_every = 20
-    config.distill.checkpoint_every = 50
-    config.distill.batch = 64
-    config.distill.learning_rate = 3e-3
-    config.distill.loss_scale = 30.0  # at 300 the short run leaves calibration no say
-    config.sdd.num_frequencies = 1024
-    config.sdd.frequency_method = "orthogonal"  # twice as many as dimensions (512)
-    config.alpha.single = 0.5
-    config.evaluate.count = 3
-    config.evaluate.epochs = 100
-    config.evaluate.check_every = 50
-    config.evaluate.batch = 100

@@ -10,6 +10,21 @@ Not measured yet.
 """
 
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import presets
+
+CPU = {
+    "network.width": 16,
+    "extractors.count": 1,
+    "extractors.epochs": 8,
+    "extractors.batch": 64,
+    "extractors.learning_rate": 0.02,
+    "distill.steps": 60,
+    "distill.log_every": 5,
+    "distill.checkpoint_every": 10,
+    "distill.batch": 16,
+    "distill.learning_rate": 5e-3,
+    "evaluate.batch": 40,
+}
 
 
 def get_config(argument: str = ""):
@@ -29,26 +44,5 @@ def get_config(argument: str = ""):
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
     if options["cpu"]:
-        config.name += "-cpu"
-        _shrink(config)
+        presets.shrink(config, CPU)
     return config
-
-
-def _shrink(config):
-    """The method at a size that two cores finish: narrower, fewer, shorter."""
-    config.network.width = 16
-    config.extractors.count = 1
-    config.extractors.epochs = 8
-    config.extractors.batch = 64
-    config.extractors.learning_rate = 0.02
-    config.extractors.cutmix = 0.0
-    config.distill.steps = 60
-    config.distill.log_every = 5
-    config.distill.checkpoint_every = 10
-    config.distill.batch = 16
-    config.distill.learning_rate = 5e-3
-    config.sdd.num_frequencies = 512
-    config.evaluate.count = 2
-    config.evaluate.epochs = 60
-    config.evaluate.check_every = 20
-    config.evaluate.batch = 40

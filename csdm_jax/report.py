@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from csdm_jax.experiment import command_line
+from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting.table import gather, run_folders, table
 from csdm_jax.runtime import paths
 
@@ -20,7 +21,8 @@ def main(argv: Sequence[str]) -> None:
     if not argv:
         sys.exit(USAGE)
     with command_line.reported():
-        print(table(gather([run for name in argv for run in run_folders(paths.given(name))])))
+        runs = [run for name in argv for run in run_folders(paths.given(name))]
+        print(table(gather(runs, OF_THE_RUN)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from csdm_jax.distillation import settings as distillation_settings
 from csdm_jax.distillation.methods import METHODS
 from csdm_jax.evaluation import settings as evaluation_settings
 from csdm_jax.networks import settings as network_settings
-from csdm_jax.runtime.fields import TEXT, Field, Rule, choice, several
+from csdm_jax.runtime.fields import TEXT, Field, Rule, choice, flatten, several
 from csdm_jax.training import settings as training_settings
 
 
@@ -77,6 +77,10 @@ MAY_CHANGE = (
 """Fields that may change when a run is taken up again: it is recorded otherwise, or extended."""
 
 
+OF_THE_RUN = ("method", *(name for name in MAY_CHANGE if name != "distill.steps"))
+"""Fields that may differ between the runs of one row of a table."""
+
+
 def default_config() -> ml_collections.ConfigDict:
     """All fields at their defaults, locked against unknown names."""
     config = ml_collections.ConfigDict()
@@ -100,17 +104,6 @@ def load(text: str) -> ml_collections.ConfigDict:
     if "get_config" not in names:
         raise ConfigError(f"{path} defines no get_config: see configs/")
     return names["get_config"](argument)
-
-
-def flatten(config: Any) -> dict[str, Any]:
-    """`{"section.field": value}` of a ConfigDict, or of a dict that JSON made of one."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict | dict):
-            flat |= {f"{name}.{leaf}": inner for leaf, inner in flatten(value).items()}
-        else:
-            flat[name] = value
-    return flat
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

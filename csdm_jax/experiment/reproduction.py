@@ -163,7 +163,7 @@ def reproduce(
         for (_, seed), folder in zip(pairs, folders, strict=True):
             _place(sources[seed], folder, config)
     done, _ = stages.run(config, workdir, stage="evaluate" if rescored_from else "all")
-    (row,) = table.gather(folders)
+    (row,) = table.gather(folders, configuration.OF_THE_RUN)
     passed, lines = _verdict(entry, row)
     if {name: done.data_identity[name] for name in entry.data} != entry.data:
         passed, lines = False, ["FAIL: the training images are not those of the entry", *lines[1:]]
@@ -259,7 +259,7 @@ def record(folder: Path, *, name: str, config: str, manifest: Path) -> list[str]
     if not folder.is_relative_to(root):
         raise ManifestError(f"{folder} must lie in {root}: copy there what is to be kept")
     runs = [path.parent for path in sorted(folder.rglob(distilled.CARD))]
-    rows = table.gather(runs)
+    rows = table.gather(runs, configuration.OF_THE_RUN)
     if not rows:
         raise FileNotFoundError(f"{folder} holds no card with an evaluation")
     before = read(manifest) if manifest.exists() else {}
@@ -323,7 +323,7 @@ def _overrides(made_with: dict[str, Any], base: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in sorted(configuration.flatten(made_with).items())
-        if name not in table.OF_THE_RUN and plain.get(name) != value
+        if name not in configuration.OF_THE_RUN and plain.get(name) != value
     }
 
 

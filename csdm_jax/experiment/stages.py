@@ -335,7 +335,7 @@ def report_stage(experiment: Experiment) -> list[dict]:
         label: host.take(first[label] + np.arange(min(page.SHOWN_IMAGES, host.counts[label])))
         for label in page.shown_classes(host.counts)
     }
-    return table.write(experiment.workdir, folders, real)
+    return table.write(experiment.workdir, folders, configuration.OF_THE_RUN, real)
 
 
 def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:

@@ -284,13 +284,13 @@ def gather(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Result rows of the finished runs, in the grid's order.
 
     Returns:
-      The rows of `csdm_jax.report.gather`, each with its run's `folder` and `point`.
+      The rows of `csdm_jax.reporting.table.gather`, each with its run's `folder` and `point`.
     """
     return [
         {"folder": run.workdir.name, "point": run.point} | row
         for run in runs
         if is_finished(run)
-        for row in result_table.gather(run.folders)
+        for row in result_table.gather(run.folders, configuration.OF_THE_RUN)
     ]
 
 

@@ -19,9 +19,9 @@ from markupsafe import Markup
 
 from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.evaluation.statistics import last_text
-from csdm_jax.experiment.config import flatten
 from csdm_jax.reporting import figures, history, spectra
 from csdm_jax.reporting.history import History
+from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files

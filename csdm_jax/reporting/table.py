@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from csdm_jax.evaluation.statistics import (
     listed,
     mean_by_class,
 )
-from csdm_jax.experiment.config import MAY_CHANGE, flatten
 from csdm_jax.reporting import figures, page
 from csdm_jax.runtime import interruption
+from csdm_jax.runtime.fields import flatten
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
@@ -52,17 +52,14 @@ def run_folders(workdir: Path) -> list[Path]:
 PUBLISHED_WIDTH = 128
 """`config.network.width` of every published table."""
 
-OF_THE_RUN = ("method", *(name for name in MAY_CHANGE if name != "distill.steps"))
-"""Fields that may differ between the runs of one row."""
 
-
-def _settings(card: dict[str, Any]) -> str:
+def _settings(card: dict[str, Any], of_the_run: Collection[str]) -> str:
     """The configuration behind a row."""
-    config = {n: value for n, value in flatten(card["config"]).items() if n not in OF_THE_RUN}
+    config = {n: value for n, value in flatten(card["config"]).items() if n not in of_the_run}
     return json.dumps(config, sort_keys=True)
 
 
-def gather(folders: list[Path]) -> list[dict[str, Any]]:
+def gather(folders: list[Path], of_the_run: Collection[str]) -> list[dict[str, Any]]:
     """Result rows over evaluated runs, one per setting, method and network, worst first.
 
     Mean and standard deviation (of the sample, n - 1) are over evaluation networks and
@@ -70,6 +67,7 @@ def gather(folders: list[Path]) -> list[dict[str, Any]]:
 
     Args:
       folders: where the runs wrote their cards.
+      of_the_run: fields of the configuration, "section.field", that may differ within a row.
 
     Returns:
       A list of dicts with the setting, `last`, `best`, `by_class` (means), `last_std`,
@@ -79,7 +77,7 @@ def gather(folders: list[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         card = files.read_sealed_json(folder / distilled.CARD)
         for network, results in card.get("accuracies", {}).items():
-            runs = grouped.setdefault((_settings(card), card["method"], network), [])
+            runs = grouped.setdefault((_settings(card, of_the_run), card["method"], network), [])
             runs.extend((card, result) for result in results)
     rows = [_row(key, runs) for key, runs in grouped.items()]
     return sorted(rows, key=lambda row: row["last"])
@@ -196,13 +194,17 @@ def group_cells(groups: dict[str, float]) -> list[str]:
 
 
 def write(
-    workdir: Path, folders: list[Path], real: dict[int, np.ndarray] | None = None
+    workdir: Path,
+    folders: list[Path],
+    of_the_run: Collection[str],
+    real: dict[int, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Draws every run's images and curves, writes the table and the page, prints the table.
 
     Args:
       workdir: where table and page are written.
       folders: where the runs of this experiment write; those not distilled yet are left out.
+      of_the_run: see `gather`.
       real: real images of some classes for the page, uint8 `[n, H, W, ch]`.
 
     Raises:
@@ -219,7 +221,7 @@ def write(
         files.write_bytes(folder / "images.png", figures.draw_images(run.result, run.card))
         files.write_bytes(folder / "curves.png", figures.draw_curves(run.history, run.card))
     interruption.check("before the page")
-    rows = gather(folders)
+    rows = gather(folders, of_the_run)
     if rows:
         files.write_json(workdir / "table.json", rows)
         files.write_bytes(workdir / "table.md", table(rows).encode())

@@ -90,3 +90,14 @@ UNIT = number(0.0, 1.0)
 OPEN_UNIT = number(0.0, 1.0, open_ends=True)
 MOMENTUM = number(0.0, 0.9999)
 FRACTIONS = several(OPEN_UNIT)
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """`{"section.field": value}` of a ConfigDict, or of a dict that JSON made of one."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            flat |= {f"{name}.{leaf}": inner for leaf, inner in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat

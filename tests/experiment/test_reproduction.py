@@ -11,6 +11,7 @@ import pytest
 from csdm_jax import reproduce
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import reproduction, stages
+from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting import table
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
@@ -77,7 +78,7 @@ def test_an_entry_agrees_with_the_committed_table(name):
 def test_an_entry_agrees_with_the_committed_cards_and_sets(name):
     entry, results = ENTRIES[name], reproduction.MANIFEST.parent
     folders = [results / one["folder"] for one in entry.sets]
-    rows = [row for row in table.gather(folders) if row["network"] == entry.network]
+    rows = [row for row in table.gather(folders, OF_THE_RUN) if row["network"] == entry.network]
     assert [(row["last"], row["last_std"], row["best"]) for row in rows] == [
         (entry.mean, entry.sd, entry.best)
     ]
@@ -179,7 +180,7 @@ def tampered(work, tmp_path):
 
 def test_an_entry_holds_what_its_cards_say(work):
     ((name, entry),) = reproduction.read(work / "results" / "manifest.json").items()
-    (row,) = table.gather([work / "first", work / "first/runs/dm-seed1"])
+    (row,) = table.gather([work / "first", work / "first/runs/dm-seed1"], OF_THE_RUN)
     assert entry.sd > 0  # or the intervals below are points
     assert name == "tiny/dm" and (entry.mean, entry.networks) == (row["last"], 4)
     assert entry.overrides == OVERRIDES

@@ -8,6 +8,7 @@ import pytest
 from csdm_jax import page as page_command
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
+from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting import page, table
 from csdm_jax.sets import distilled
 from csdm_jax.sets.distilled import DistilledSet
@@ -30,7 +31,7 @@ def write_page(workdir, names=NAMES):
     write_run(baseline, "random", 0, [40.0, 42.0], names=names)
     write_run(workdir, "csdm", 0, [50.0, 52.0], names=names)
     write_spectrum(workdir)
-    table.write(workdir, [baseline, workdir], real_images())
+    table.write(workdir, [baseline, workdir], OF_THE_RUN, real_images())
     return workdir / page.FILE
 
 
@@ -88,7 +89,7 @@ def test_a_class_without_test_images_is_shown_as_such(tmp_path):
     for one in card["accuracies"]["convnet"]:
         one["by_class"][1] = None
     files.write_sealed_json(tmp_path / "card.json", card)
-    table.write(tmp_path, [tmp_path], real_images())
+    table.write(tmp_path, [tmp_path], OF_THE_RUN, real_images())
     text = (tmp_path / page.FILE).read_text()
     assert text.count("no test image") == 1 and "nan" not in text.lower()
 
@@ -149,7 +150,7 @@ def test_damaged_timings_leave_their_section_out(tmp_path):
 def test_a_set_below_random_is_said_to_be_below(tmp_path):
     write_run(tmp_path / "runs" / "random-seed0", "random", 0, [60.0, 62.0])
     write_run(tmp_path, "csdm", 0, [50.0, 52.0])
-    table.write(tmp_path, table.run_folders(tmp_path))
+    table.write(tmp_path, table.run_folders(tmp_path), OF_THE_RUN)
     assert "10.0 points below real images" in (tmp_path / page.FILE).read_text()
 
 

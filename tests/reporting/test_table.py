@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting import figures, page, table
 from csdm_jax.runtime import interruption
 from csdm_jax.sets.distilled import DistilledSet
@@ -25,7 +26,7 @@ def workdir(tmp_path):
 
 
 def test_mean_and_deviation_are_over_networks_and_seeds_together(workdir):
-    rows = {row["method"]: row for row in table.gather(table.run_folders(workdir))}
+    rows = {row["method"]: row for row in table.gather(table.run_folders(workdir), OF_THE_RUN)}
     values = [50.0, 52.0, 51.0, 56.0, 58.0, 57.0]
     assert rows["csdm"]["last"] == np.mean(values)
     assert rows["csdm"]["last_std"] == round(np.std(values, ddof=1), 2)
@@ -36,7 +37,7 @@ def test_mean_and_deviation_are_over_networks_and_seeds_together(workdir):
 
 
 def test_the_table_puts_the_last_epoch_first_and_labels_the_best(workdir):
-    text = table.table(table.gather(table.run_folders(workdir)))
+    text = table.table(table.gather(table.run_folders(workdir), OF_THE_RUN))
     assert "tiny, imbalance factor 5, IPC 2 (seeded rule, seed 0, indices 0123456789ab)" in text
     assert "| last epoch | best (optimistic) |" in text
     assert "| csdm | convnet | 2 x 3 | 54.0 ± 3.4 | 55.0 | 64.0 | 54.0 | 44.0 |" in text
@@ -44,14 +45,14 @@ def test_the_table_puts_the_last_epoch_first_and_labels_the_best(workdir):
 
 
 def test_the_report_draws_every_run_and_prints_its_table(workdir, capsys):
-    table.write(workdir, table.run_folders(workdir))
+    table.write(workdir, table.run_folders(workdir), OF_THE_RUN)
     for folder in table.run_folders(workdir):
         for name in ("images.png", "curves.png"):
             with Image.open(folder / name) as picture:
                 assert min(picture.size) > 100 and picture.convert("L").getextrema() != (255, 255)
     assert "54.0 ± 3.4" in capsys.readouterr().out
     assert (workdir / "table.md").read_text() == table.table(
-        table.gather(table.run_folders(workdir))
+        table.gather(table.run_folders(workdir), OF_THE_RUN)
     )
     assert json.loads((workdir / "table.json").read_text())[0]["method"] == "random"
 
@@ -78,7 +79,7 @@ def test_class_names_in_any_bytes_and_script_are_drawn():
 
 
 def test_the_factor_in_the_table_is_the_data_s_own(workdir):
-    row = table.gather(table.run_folders(workdir))[0]
+    row = table.gather(table.run_folders(workdir), OF_THE_RUN)[0]
     natural = row["data"] | {"imbalance_factor": None, "seed": None, "rule": "none"}
     assert "tiny, imbalance factor 5, IPC 2 (none rule, indices" in table.setting(
         row | {"data": natural}
@@ -100,7 +101,7 @@ def test_no_line_crosses_the_images():
 
 def test_tuning_results_stand_in_a_table_of_their_own(workdir):
     write_run(workdir / "runs" / "dm-seed0", "dm", 0, [70.0, 72.0, 71.0], on="tuning")
-    text = table.table(table.gather(table.run_folders(workdir)))
+    text = table.table(table.gather(table.run_folders(workdir), OF_THE_RUN))
     tuning = text[text.index("on TUNING images, not the test set") :]
     assert "| dm |" in tuning and "| csdm |" not in tuning
     assert text.count("| method |") == 2
@@ -108,29 +109,31 @@ def test_tuning_results_stand_in_a_table_of_their_own(workdir):
 
 def test_runs_with_other_settings_are_not_averaged(workdir):
     write_run(workdir / "runs" / "csdm-seed2", "csdm", 2, [90.0, 90.0, 90.0], steps=40)
-    rows = [r for r in table.gather(table.run_folders(workdir)) if r["method"] == "csdm"]
+    rows = [
+        r for r in table.gather(table.run_folders(workdir), OF_THE_RUN) if r["method"] == "csdm"
+    ]
     assert [(row["last"], row["networks"]) for row in rows] == [(54.0, 6), (90.0, 3)]
 
 
 def test_left_over_runs_of_another_experiment_are_not_reported(workdir):
-    rows = table.write(workdir, [workdir, workdir / "runs" / "csdm-seed1"])
+    rows = table.write(workdir, [workdir, workdir / "runs" / "csdm-seed1"], OF_THE_RUN)
     assert [row["method"] for row in rows] == ["csdm"]
 
 
 def test_many_classes_are_drawn_on_a_picture_that_can_be_written(tmp_path):
     write_run(tmp_path, "csdm", 0, [50.0], names=tuple(map(str, range(700))))
-    table.write(tmp_path, [tmp_path])
+    table.write(tmp_path, [tmp_path], OF_THE_RUN)
     with Image.open(tmp_path / "images.png") as picture:
         assert 5000 < picture.size[1] < 2**14  # 100 of the classes
 
 
 def test_a_narrowed_width_stands_in_the_heading(workdir):
-    (row, *_) = table.gather(table.run_folders(workdir))
+    (row, *_) = table.gather(table.run_folders(workdir), OF_THE_RUN)
     assert "width" not in table.setting(row)
     card = files.read_sealed_json(workdir / "card.json")
     card["config"]["network"] = {"width": 32}
     files.write_sealed_json(workdir / "card.json", card)
-    text = table.table(table.gather(table.run_folders(workdir)))
+    text = table.table(table.gather(table.run_folders(workdir), OF_THE_RUN))
     assert "tiny, imbalance factor 5, IPC 2, networks of width 32 (published: 128) (" in text
     assert text.count("| method |") == 2  # the baseline and the other seed have the published one
 
@@ -141,7 +144,7 @@ def test_a_signal_while_figures_are_drawn_stops_and_the_next_call_draws_all(
 ):
     whole = tmp_path_factory.mktemp("whole") / "run"
     shutil.copytree(workdir, whole)
-    table.write(whole, table.run_folders(whole))
+    table.write(whole, table.run_folders(whole), OF_THE_RUN)
     draw = getattr(module, drawing)
 
     def interrupted(*arguments, **options):
@@ -156,9 +159,9 @@ def test_a_signal_while_figures_are_drawn_stops_and_the_next_call_draws_all(
         pytest.raises(interruption.Interrupted, match="stopped by a signal"),
     ):
         patch.setattr(module, drawing, interrupted)
-        table.write(workdir, table.run_folders(workdir))
+        table.write(workdir, table.run_folders(workdir), OF_THE_RUN)
     assert not (workdir / page.FILE).exists()
-    table.write(workdir, table.run_folders(workdir))
+    table.write(workdir, table.run_folders(workdir), OF_THE_RUN)
     for path in whole.rglob("*"):
         if path.is_file():
             assert (workdir / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
@@ -166,6 +169,6 @@ def test_a_signal_while_figures_are_drawn_stops_and_the_next_call_draws_all(
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="run the stage 'distill' first"):
-        table.write(tmp_path, [tmp_path])
+        table.write(tmp_path, [tmp_path], OF_THE_RUN)
     with pytest.raises(FileNotFoundError, match="run the stage 'distill' first"):
         table.run_folders(tmp_path)
