@@ -12,16 +12,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
-from csdm_jax.metric.checks import check_chunks, check_sample
-from csdm_jax.metric.numerics import compute_dtype, sincos
+from csdm_jax.metric.checks import as_features, check_chunks, check_sample
+from csdm_jax.metric.comparison import Comparison, Sample, is_static
+from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos, varying_like
 
 Spectrum = tuple[jax.Array, jax.Array]  # real and imaginary part: gradients stay real
 
@@ -29,31 +29,17 @@ CPU_TILE, ACCELERATOR_TILE = 512, 8192  # rows; see benchmarks/README.md
 _KEEP_PHASES = jax.checkpoint_policies.save_only_these_names("phases")
 
 
-class Sample(NamedTuple):
-    """The features of all classes, one class after the other.
-
-    Attributes:
-        x: shape [N, d], any float dtype.
-        weights: shape [N], non-negative, or None where all rows of a class count alike.
-        sizes: rows of each class, in order; they add up to N.
-    """
-
-    x: jax.Array
-    weights: jax.Array | None
-    sizes: tuple[int, ...]
-
-
 def characteristic_function(
-    x: jax.Array,
-    frequencies: jax.Array,
+    x: ArrayLike,
+    frequencies: ArrayLike,
     *,
-    weights: jax.Array | None = None,
+    weights: ArrayLike | None = None,
     sample_chunk: int | None = None,
 ) -> jax.Array:
     """Empirical characteristic function `Phi(t) = sum_j w_j exp(i t.x_j) / sum_j w_j`.
 
     Args:
-        x: sample, shape [n, d], any float dtype; phases are computed in float32 or wider.
+        x: sample, shape [n, d], any real dtype; phases are computed in float32 or wider.
         frequencies: shape [T, d].
         weights: shape [n], non-negative, any scale; all equal if left out. A row of weight zero
             is absent: it touches neither value nor gradient, even if it holds NaN.
@@ -72,40 +58,36 @@ def characteristic_function(
     >>> characteristic_function(jnp.zeros((5, 2)), jnp.ones((3, 2))).tolist()
     [(1+0j), (1+0j), (1+0j)]
     """
+    x, frequencies = as_features("x features", x), as_features("frequencies", frequencies)
     check_sample("x", x, frequencies, weights, ranks=(2,))
     check_chunks(sample_chunk=sample_chunk)
+    weights = None if weights is None else jnp.asarray(weights)
     real, imaginary = _spectrum(Sample(x, weights, x.shape[:1]), frequencies, sample_chunk)
     return jax.lax.complex(real[0], imaginary[0])
 
 
 def spectral_means(
     integrand: Callable[[Spectrum, Spectrum], dict[str, jax.Array]],
-    real: Sample,
-    synthetic: Sample,
-    frequencies: jax.Array,
-    *,
-    frequency_chunk: int | None,
-    sample_chunk: int | None,
-    matmul_dtype: DTypeLike | None = None,
+    comparison: Comparison,
 ) -> dict[str, jax.Array]:
     """Averages over the frequencies of functions of the two characteristic functions, per class.
 
     Args:
         integrand: maps the spectra of both samples, arrays [C, T], to a dict of arrays [C, T].
-        real: features of C classes, checked by the caller.
-        synthetic: features of the same classes.
-        frequencies: shape [T, d].
-        frequency_chunk: frequencies at a time, all at once if None.
-        sample_chunk: rows at a time, the gradient computing phases again; kept if None.
-        matmul_dtype: floating type of the factors of the products with the frequencies.
+        comparison: the samples, the frequencies, and in which chunks.
 
     Returns:
         The integrand's dict, each value averaged to shape [C].
     """
+    samples = (comparison.real, comparison.synthetic)
+    frequencies, frequency_chunk = comparison.frequencies, comparison.frequency_chunk
 
     def terms(t: jax.Array) -> dict[str, jax.Array]:
         return integrand(
-            *(_spectrum(sample, t, sample_chunk, matmul_dtype) for sample in (real, synthetic))
+            *(
+                _spectrum(sample, t, comparison.sample_chunk, comparison.matmul_dtype)
+                for sample in samples
+            )
         )
 
     num = frequencies.shape[0]
@@ -123,9 +105,10 @@ def spectral_means(
         row_chunks(jnp.ones(num, bool), frequency_chunk),
     )
     shapes = jax.eval_shape(partial_sum, *(chunk[0] for chunk in chunks))
+    arrays = [leaf for leaf in jax.tree.leaves(comparison) if isinstance(leaf, jax.Array)]
     totals, _ = jax.lax.scan(
         lambda total, chunk: (jax.tree.map(jnp.add, total, partial_sum(*chunk)), None),
-        jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes),
+        jax.tree.map(lambda s: varying_like(jnp.zeros(s.shape, s.dtype), *arrays), shapes),
         chunks,
     )
     return jax.tree.map(lambda total: total / num, totals)
@@ -138,16 +121,19 @@ def _spectrum(
     matmul_dtype: DTypeLike | None = None,
 ) -> Spectrum:
     """Characteristic functions of all classes at once, two arrays [C, T]."""
+    if sample.sizes is None:
+        return _spectra_of_equal_classes(sample, frequencies, sample_chunk, matmul_dtype)
     dtype = compute_dtype(sample.x, frequencies)
-    classes = len(sample.sizes)
-    members, first, reach = _windows(sample.sizes, _tile_size(len(sample.x), sample_chunk))
+    weights = normalised_weights(sample, dtype)
+    members, first, reach = _windows(sample, _tile_size(sample.x.shape[0], sample_chunk))
     tile = members.shape[1]
 
     def add_tile(totals: Spectrum, rows: tuple[jax.Array, ...]) -> Spectrum:
         x, weights, member, start = rows
         x = jnp.where(weights[:, None] > 0, x.astype(dtype), 0.0)  # 0 * NaN would be NaN
         sine, cosine = sincos(_phases(x, frequencies, matmul_dtype))
-        by_class = jnp.where(member[None, :] == jnp.arange(reach)[:, None], weights, 0.0)
+        belongs = member[None, :] == jnp.arange(reach)[:, None]
+        by_class = jnp.where(belongs, weights[None, :], 0.0)
 
         def add(total: jax.Array, wave: jax.Array) -> jax.Array:
             window = jax.lax.dynamic_slice_in_dim(total, start, reach)
@@ -158,15 +144,29 @@ def _spectrum(
 
     policy = _KEEP_PHASES if sample_chunk is None else None
     add_tile = jax.checkpoint(add_tile, prevent_cse=False, policy=policy)
-    zero = jnp.zeros((classes, frequencies.shape[0]), dtype)
-    tiles = (
-        row_chunks(sample.x, tile),
-        row_chunks(_shares(sample, dtype), tile),
-        jnp.asarray(members),
-        jnp.asarray(first),
-    )
+    zero = jnp.zeros((sample.classes, frequencies.shape[0]), dtype)
+    zero = varying_like(zero, sample.x, weights, frequencies)
+    tiles = (row_chunks(sample.x, tile), row_chunks(weights, tile), members, first)
     totals, _ = jax.lax.scan(lambda t, rows: (add_tile(t, rows), None), (zero, zero), tiles)
     return totals
+
+
+def _spectra_of_equal_classes(
+    sample: Sample,
+    frequencies: jax.Array,
+    sample_chunk: int | None,
+    matmul_dtype: DTypeLike | None,
+) -> Spectrum:
+    """The same for features [C, n, d], whose sizes may be symbols: class by class."""
+
+    def of_one(x: jax.Array, weights: jax.Array | None) -> Spectrum:
+        one = Sample(x, weights, x.shape[:1])
+        real, imaginary = _spectrum(one, frequencies, sample_chunk, matmul_dtype)
+        return real[0], imaginary[0]
+
+    return jax.vmap(of_one, in_axes=(0, None if sample.weights is None else 0))(
+        sample.x, sample.weights
+    )
 
 
 def _phases(x: jax.Array, frequencies: jax.Array, matmul_dtype: DTypeLike | None) -> jax.Array:
@@ -183,15 +183,42 @@ def _phases(x: jax.Array, frequencies: jax.Array, matmul_dtype: DTypeLike | None
     return checkpoint_name(jax.vmap(phase, out_axes=1)(frequencies), "phases")
 
 
-def _shares(sample: Sample, dtype: jnp.dtype) -> jax.Array:
-    """Weights [N] that sum to 1 over the rows of each class."""
-    sizes = np.array(sample.sizes)
+def normalised_weights(sample: Sample, dtype: jnp.dtype) -> jax.Array:
+    """Weights [N], of any scale, as ones that sum to 1 over the rows of each class."""
+    assert sample.sizes is not None
+    rows, sizes = sample.x.shape[0], sample.sizes
+    if sample.weights is None and is_static(sample.x):
+        return jnp.asarray(np.repeat(1.0 / np.array(sizes), sizes), dtype)
     if sample.weights is None:
-        return jnp.asarray(np.repeat(1.0 / sizes, sizes), dtype)
-    weights = jnp.asarray(sample.weights).astype(dtype)
-    classes = np.repeat(np.arange(len(sizes)), sizes)
-    totals = jax.ops.segment_sum(weights, classes, len(sizes), indices_are_sorted=True)
-    return weights / totals[classes]
+        return jnp.full((rows,), 1.0, dtype) / rows
+    if len(sizes) == 1:
+        peak, total = jnp.max, jnp.sum
+    else:
+        classes = np.repeat(np.arange(len(sizes)), sizes)
+
+        def by_class(reduce: Callable[..., jax.Array], values: jax.Array) -> jax.Array:
+            return reduce(values, classes, len(sizes), indices_are_sorted=True)[classes]
+
+        peak = functools.partial(by_class, jax.ops.segment_max)
+        total = functools.partial(by_class, jax.ops.segment_sum)
+    weights = _rescale(sample.weights.astype(dtype), peak)
+    largest = jax.lax.stop_gradient(peak(weights))  # their sum would overflow near the largest
+    weights = weights / jnp.where(largest > 0, largest, 1.0)
+    return weights / total(weights)
+
+
+def _rescale(weights: jax.Array, peak: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Weights times a power of 2, one for each class, so that none nor its inverse vanishes.
+
+    XLA takes a float32 below 1e-38 for 0, also the inverse of one near the largest.
+    """
+    if weights.dtype != jnp.float32:
+        return weights
+    bits = jax.lax.bitcast_convert_type(weights, jnp.int32)
+    subnormal = (bits & 0x7F800000) == 0  # an integer times 2^-149
+    lifted = (bits & 0x007FFFFF).astype(jnp.float32) * 2.0**-125
+    lifted = jnp.where(subnormal, lifted, weights * 2.0**24)
+    return jnp.where(peak(bits) < 0x3F800000, lifted, weights * 2.0**-24)
 
 
 def _tile_size(rows: int, sample_chunk: int | None) -> int:
@@ -201,13 +228,15 @@ def _tile_size(rows: int, sample_chunk: int | None) -> int:
     Who asks for chunks saves memory: to pad the last one all features would be copied, so a tile
     that divides the rows, and is no less than three quarters as large, is taken where there is one.
     """
-    default = CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
-    size = math.ceil(rows / math.ceil(rows / (sample_chunk or default)))
+    most = sample_chunk or (CPU_TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE)
+    if not isinstance(rows, int):  # a symbol of `jax.export`
+        return most
+    size = math.ceil(rows / math.ceil(rows / most))
     smaller = range(size, size - size // 4 - 1, -1) if sample_chunk else ()
     return next((tile for tile in smaller if rows % tile == 0), size)
 
 
-def _windows(sizes: tuple[int, ...], tile: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _windows(sample: Sample, tile: int) -> tuple[jax.Array, jax.Array, int]:
     """Which classes each tile has rows of.
 
     Classes lie one after the other, so that a tile sees a window of them: sums over a window in
@@ -217,15 +246,13 @@ def _windows(sizes: tuple[int, ...], tile: int) -> tuple[np.ndarray, np.ndarray,
         Class of each row relative to its tile's window [tiles, tile], first class of each window
         [tiles], and the number of classes of a window, common to all.
     """
-    rows = np.repeat(np.arange(len(sizes)), sizes)
+    assert sample.sizes is not None
+    if sample.classes == 1:
+        count = -(-sample.x.shape[0] // tile)
+        return jnp.zeros((count, tile), jnp.int32), jnp.zeros(count, jnp.int32), 1
+    rows = np.repeat(np.arange(sample.classes), sample.sizes)
     classes = np.pad(rows, (0, -len(rows) % tile), mode="edge").reshape(-1, tile)
     reach = int(np.max(classes[:, -1] - classes[:, 0])) + 1
-    first = np.minimum(classes[:, 0], len(sizes) - reach)
-    return (classes - first[:, None]).astype(np.int32), first.astype(np.int32), reach
-
-
-def row_chunks(array: jax.Array, size: int) -> jax.Array:
-    """Split the first axis into chunks, zero-padded to a whole number of them."""
-    count = math.ceil(array.shape[0] / size)
-    padding = [(0, count * size - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
-    return jnp.pad(array, padding).reshape(count, size, *array.shape[1:])
+    first = np.minimum(classes[:, 0], sample.classes - reach)
+    members = (classes - first[:, None]).astype(np.int32)
+    return jnp.asarray(members), jnp.asarray(first.astype(np.int32)), reach

@@ -16,11 +16,35 @@ def known(array: ArrayLike) -> np.ndarray | None:
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array, np.float32)
 
 
+def as_features(name: str, x: ArrayLike) -> jax.Array:
+    """The values as a real array, integers and booleans as float32; lists of numbers are taken.
+
+    Raises:
+        ValueError: if they are complex, not numbers, or rows of different lengths.
+    """
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be an array of numbers, got {type(x).__name__}: stack rows of equal "
+            "length with jnp.stack"
+        ) from error
+    if not (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number)):
+        raise ValueError(f"{name} must be numbers, got dtype {array.dtype}: pass float32")
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"{name} must be real, got dtype {array.dtype}: pass real and imaginary parts as "
+            "features of their own"
+        )
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return array if floating else array.astype(jnp.float32)
+
+
 def check_sample(
     name: str,
     x: jax.Array,
     frequencies: jax.Array,
-    weights: jax.Array | None,
+    weights: ArrayLike | None,
     *,
     ranks: tuple[int, ...] = (2, 3),
 ) -> None:
@@ -44,10 +68,11 @@ def check_sample(
             f"the frequencies with dim={x.shape[-1]}"
         )
     if weights is not None:
-        _check_weights(name, x, weights)
+        check_weights(name, x, weights)
 
 
-def _check_weights(name: str, x: jax.Array, weights: jax.Array) -> None:
+def check_weights(name: str, x: jax.Array, weights: ArrayLike) -> None:
+    """Raise a ValueError unless there is a weight for each row, and some for each class."""
     if np.shape(weights) != x.shape[:-1]:
         raise ValueError(
             f"{name} weights have shape {np.shape(weights)}, features {x.shape}: pass one weight "
@@ -61,10 +86,21 @@ def _check_weights(name: str, x: jax.Array, weights: jax.Array) -> None:
             f"{name} weights must be finite and non-negative, got values from {values.min()} to "
             f"{values.max()}: use 1 for a sample and 0 for padding"
         )
-    if not np.all(values.sum(axis=-1) > 0):
+    if not np.all(values.max(axis=-1) > 0):
         raise ValueError(
             f"{name} weights of a class are all zero, shape {values.shape}: leave that class out"
         )
+
+
+def check_kernel(kernel: object) -> None:
+    """Raise a ValueError for a kernel's class in place of a kernel, and for what is no function."""
+    if isinstance(kernel, type):
+        fields = ", ".join(f"{name}=..." for name in getattr(kernel, "__dataclass_fields__", ()))
+        raise ValueError(
+            f"kernel is the class {kernel.__name__}, not a kernel: pass {kernel.__name__}({fields})"
+        )
+    if not callable(kernel):
+        raise ValueError(f"kernel must be a kernel or a function, got {kernel!r}: pass RBF(1.0)")
 
 
 def check_chunks(**chunks: int | None) -> None:
@@ -74,7 +110,7 @@ def check_chunks(**chunks: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, got {size}: pass None for all at once")
 
 
-def check_sizes(name: str, x: jax.Array, weights: jax.Array | None, sizes: tuple[int, ...]) -> None:
+def check_sizes(name: str, x: jax.Array, weights: ArrayLike | None, sizes: tuple[int, ...]) -> None:
     """Raise a ValueError unless [N, d] features are made of classes of these sizes."""
     if x.ndim != 2:
         raise ValueError(
@@ -88,7 +124,7 @@ def check_sizes(name: str, x: jax.Array, weights: jax.Array | None, sizes: tuple
         )
     values = None if weights is None else known(weights)
     starts = np.cumsum(sizes) - np.array(sizes)
-    if values is not None and not np.all(np.add.reduceat(values, starts) > 0):
+    if values is not None and not np.all(np.maximum.reduceat(values, starts) > 0):
         raise ValueError(
             f"{name} weights of a class are all zero, {name}_sizes {tuple(sizes)}: leave that "
             "class out"
@@ -105,8 +141,8 @@ def check_matmul_dtype(dtype: DTypeLike | None) -> None:
 
 
 def check_pair(
-    first: tuple[str, jax.Array, jax.Array | None],
-    second: tuple[str, jax.Array, jax.Array | None],
+    first: tuple[str, jax.Array, ArrayLike | None],
+    second: tuple[str, jax.Array, ArrayLike | None],
     frequencies: jax.Array,
     *,
     ranks: tuple[int, ...] = (2, 3),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike
 
-from csdm_jax.metric.characteristic import Sample, Spectrum, spectral_means
-from csdm_jax.metric.checks import check_chunks, check_matmul_dtype, check_pair, check_sizes, known
-from csdm_jax.metric.numerics import modulus
+from csdm_jax.metric.characteristic import Spectrum, spectral_means
+from csdm_jax.metric.comparison import Options, compare
+from csdm_jax.metric.numerics import safe_sqrt
 
 
 def sdd(
-    x: jax.Array,
-    y: jax.Array,
-    frequencies: jax.Array,
+    x: ArrayLike,
+    y: ArrayLike,
+    frequencies: ArrayLike,
     *,
-    x_weights: jax.Array | None = None,
-    y_weights: jax.Array | None = None,
+    x_weights: ArrayLike | None = None,
+    y_weights: ArrayLike | None = None,
     frequency_chunk: int | None = None,
     sample_chunk: int | None = None,
 ) -> jax.Array:
@@ -28,10 +29,10 @@ def sdd(
     (biased, V-statistic) MMD^2, at a cost linear in n. There is no square root.
 
     Args:
-        x: sample, shape [n, d], any float dtype; computed in float32 or wider.
+        x: sample, shape [n, d], any real dtype; computed in float32 or wider.
         y: sample, shape [m, d].
         frequencies: shape [T, d], from `sample_frequencies`.
-        x_weights: shape [n], non-negative; a row of weight zero is absent.
+        x_weights: shape [n], non-negative, of any scale; a row of weight zero is absent.
         y_weights: shape [m], likewise.
         frequency_chunk: frequencies at a time, to bound memory; all at once if left out.
         sample_chunk: rows at a time, likewise. Neither changes value or gradient.
@@ -48,32 +49,23 @@ def sdd(
     >>> float(sdd(jnp.array([[0.0]]), jnp.array([[jnp.pi]]), jnp.array([[1.0]])))
     4.0
     """
-    check_pair(("x", x, x_weights), ("y", y, y_weights), frequencies, ranks=(2,))
-    check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
-    means = spectral_means(
-        _squares,
-        _as_sample("x", x, x_weights),
-        _as_sample("y", y, y_weights),
+    comparison = compare(
+        x,
+        y,
         frequencies,
+        real_weights=x_weights,
+        synthetic_weights=y_weights,
         frequency_chunk=frequency_chunk,
         sample_chunk=sample_chunk,
+        names=("x", "y"),
+        ranks=(2,),
     )
+    means = spectral_means(_squares, comparison)
     return means["square"][0]
 
 
 def sdd_loss(
-    real: jax.Array,
-    synthetic: jax.Array,
-    frequencies: jax.Array,
-    *,
-    alpha: jax.Array | float = 0.5,
-    real_weights: jax.Array | None = None,
-    synthetic_weights: jax.Array | None = None,
-    real_sizes: tuple[int, ...] | None = None,
-    synthetic_sizes: tuple[int, ...] | None = None,
-    frequency_chunk: int | None = None,
-    sample_chunk: int | None = None,
-    matmul_dtype: DTypeLike | None = None,
+    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
 ) -> jax.Array:
     """Class-aware spectral discrepancy, summed over the classes.
 
@@ -81,14 +73,15 @@ def sdd_loss(
     with R, S the characteristic functions of class c at t_j. `alpha = 1/2` is half of `sdd`.
 
     Args:
-        real: real features, shape [n, d] (one class) or [C, n, d], any float dtype; computed in
+        real: real features, shape [n, d] (one class) or [C, n, d], any real dtype; computed in
             float32 or wider. Classes of different sizes: put them one after the other, [N, d],
             and give `real_sizes`; or pad, and weigh the padding with zero.
         synthetic: synthetic features, shape [m, d] or [C, m, d], or [M, d] likewise.
         frequencies: shape [T, d], from `sample_frequencies`.
         alpha: weight of the amplitude against the phase, in the open interval (0, 1); a scalar,
-            or shape [C] for C classes (see `class_alphas`).
-        real_weights: one per row of `real`, non-negative; a row of weight zero is absent.
+            or shape [C] for C classes (see `class_alphas`); 1/2 if left out.
+        real_weights: one per row of `real`, non-negative, of any scale; a row of weight zero is
+            absent.
         synthetic_weights: one per row of `synthetic`, likewise.
         real_sizes: rows of each class in [N, d] features, static, adding up to N.
         synthetic_sizes: rows of each class in [M, d] features.
@@ -114,35 +107,11 @@ def sdd_loss(
     >>> float(sdd_loss(real, synthetic, jnp.array([[1.0]]), alpha=0.25))
     3.0
     """
-    loss, _ = sdd_parts(
-        real,
-        synthetic,
-        frequencies,
-        alpha=alpha,
-        real_weights=real_weights,
-        synthetic_weights=synthetic_weights,
-        real_sizes=real_sizes,
-        synthetic_sizes=synthetic_sizes,
-        frequency_chunk=frequency_chunk,
-        sample_chunk=sample_chunk,
-        matmul_dtype=matmul_dtype,
-    )
-    return loss
+    return sdd_parts(real, synthetic, frequencies, **options)[0]
 
 
 def sdd_parts(
-    real: jax.Array,
-    synthetic: jax.Array,
-    frequencies: jax.Array,
-    *,
-    alpha: jax.Array | float = 0.5,
-    real_weights: jax.Array | None = None,
-    synthetic_weights: jax.Array | None = None,
-    real_sizes: tuple[int, ...] | None = None,
-    synthetic_sizes: tuple[int, ...] | None = None,
-    frequency_chunk: int | None = None,
-    sample_chunk: int | None = None,
-    matmul_dtype: DTypeLike | None = None,
+    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`sdd_loss` together with its amplitude and phase, unweighted.
 
@@ -162,44 +131,16 @@ def sdd_parts(
     >>> float(loss), float(parts["amplitude"]), float(parts["phase"])
     (3.0, 0.0, 4.0)
     """
-    check_pair(
-        ("real", real, real_weights), ("synthetic", synthetic, synthetic_weights), frequencies
-    )
-    check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
-    check_matmul_dtype(matmul_dtype)
-    sides = (
-        _as_sample("real", real, real_weights, real_sizes),
-        _as_sample("synthetic", synthetic, synthetic_weights, synthetic_sizes),
-    )
-    one_class = real.ndim == 2 and real_sizes is None
-    alpha = _check_classes(*sides, alpha, one_class=one_class)
-    means = spectral_means(
-        _squares,
-        *sides,
-        frequencies,
-        frequency_chunk=frequency_chunk,
-        sample_chunk=sample_chunk,
-        matmul_dtype=matmul_dtype,
-    )
-    loss = jnp.sum(_weigh(means, alpha.astype(means["square"].dtype)))
+    comparison = compare(real, synthetic, frequencies, **options)
+    means = spectral_means(_squares, comparison)
+    loss = jnp.sum(_weigh(means, comparison.alpha.astype(means["square"].dtype)))
     phase = jnp.maximum(means["square"] - means["amplitude"], 0.0)  # negative by rounding only
     parts = {"amplitude": means["amplitude"], "phase": phase}
-    return loss, {name: part[0] if one_class else part for name, part in parts.items()}
+    return loss, {name: part[0] if comparison.one_class else part for name, part in parts.items()}
 
 
 def cfd_loss(
-    real: jax.Array,
-    synthetic: jax.Array,
-    frequencies: jax.Array,
-    *,
-    alpha: jax.Array | float = 0.5,
-    real_weights: jax.Array | None = None,
-    synthetic_weights: jax.Array | None = None,
-    real_sizes: tuple[int, ...] | None = None,
-    synthetic_sizes: tuple[int, ...] | None = None,
-    frequency_chunk: int | None = None,
-    sample_chunk: int | None = None,
-    matmul_dtype: DTypeLike | None = None,
+    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
 ) -> jax.Array:
     """Characteristic function discrepancy of NCFM: a square root at each frequency.
 
@@ -217,38 +158,20 @@ def cfd_loss(
     >>> float(cfd_loss(x, y, jnp.array([[1.0]]), alpha=0.75))
     1.0
     """
-    check_pair(
-        ("real", real, real_weights), ("synthetic", synthetic, synthetic_weights), frequencies
-    )
-    check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
-    check_matmul_dtype(matmul_dtype)
-    sides = (
-        _as_sample("real", real, real_weights, real_sizes),
-        _as_sample("synthetic", synthetic, synthetic_weights, synthetic_sizes),
-    )
-    one_class = real.ndim == 2 and real_sizes is None
-    alpha = _check_classes(*sides, alpha, one_class=one_class)
+    comparison = compare(real, synthetic, frequencies, **options)
 
     def root(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:
         squares = _squares(real, synthetic)
-        weight = alpha.astype(squares["square"].dtype).reshape(-1, 1)
-        return {"root": modulus(_weigh(squares, weight))}
+        weight = comparison.alpha.astype(squares["square"].dtype).reshape(-1, 1)
+        return {"root": safe_sqrt(_weigh(squares, weight))}
 
-    means = spectral_means(
-        root,
-        *sides,
-        frequencies,
-        frequency_chunk=frequency_chunk,
-        sample_chunk=sample_chunk,
-        matmul_dtype=matmul_dtype,
-    )
-    return jnp.sum(means["root"])
+    return jnp.sum(spectral_means(root, comparison)["root"])
 
 
 def _squares(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:
     """Squared difference of two spectra, and its amplitude part; the phase is what remains."""
     (a, b), (c, d) = real, synthetic
-    amplitude = modulus(a * a + b * b) - modulus(c * c + d * d)
+    amplitude = safe_sqrt(a * a + b * b) - safe_sqrt(c * c + d * d)
     return {
         "square": jnp.square(a - c) + jnp.square(b - d),
         "amplitude": jnp.square(amplitude),
@@ -261,41 +184,3 @@ def _weigh(squares: dict[str, jax.Array], alpha: jax.Array) -> jax.Array:
     At alpha = 1/2 the amplitude, whose gradient jumps where a spectrum is 0, has factor 0.
     """
     return (1.0 - alpha) * squares["square"] + (2.0 * alpha - 1.0) * squares["amplitude"]
-
-
-def _as_sample(
-    name: str, x: jax.Array, weights: jax.Array | None, sizes: tuple[int, ...] | None = None
-) -> Sample:
-    """Features [n, d], [C, n, d] or, with sizes, [N, d] as the rows of all classes."""
-    if sizes is not None:
-        check_sizes(name, x, weights, sizes)
-    elif x.ndim == 3:
-        sizes = (x.shape[1],) * x.shape[0]
-    rows = x.reshape(-1, x.shape[-1])
-    weights = None if weights is None else jnp.ravel(jnp.asarray(weights))
-    return Sample(rows, weights, rows.shape[:1] if sizes is None else tuple(sizes))
-
-
-def _check_classes(
-    real: Sample, synthetic: Sample, alpha: jax.Array | float, *, one_class: bool
-) -> jax.Array:
-    """Check that both sides have the same classes and alpha fits; it comes back as an array."""
-    classes = len(real.sizes)
-    if classes != len(synthetic.sizes):
-        raise ValueError(
-            f"real features have {classes} classes, synthetic {len(synthetic.sizes)}: pass the "
-            "same classes on both sides, with real_sizes and synthetic_sizes"
-        )
-    if np.shape(alpha) not in ((), () if one_class else (classes,)):
-        raise ValueError(
-            f"alpha has shape {np.shape(alpha)}, the features "
-            f"{'one class' if one_class else f'{classes} classes'}: pass a scalar or one alpha "
-            f"per class, shape {() if one_class else (classes,)}"
-        )
-    values = known(alpha)
-    if values is not None and not np.all((values > 0) & (values < 1)):
-        raise ValueError(
-            f"alpha must lie in the open interval (0, 1), got {values.tolist()}: at 0 or 1 the "
-            "discrepancy is no distance; see class_alphas"
-        )
-    return jnp.asarray(alpha)

@@ -9,12 +9,13 @@ import numbers
 import jax
 import jax.numpy as jnp
 
-from csdm_jax.metric.kernels import Kernel, check_positive, wide_pair
+from csdm_jax.metric.checks import known
+from csdm_jax.metric.kernels import Kernel, Scalar, check_positive, wide_pair
 from csdm_jax.metric.numerics import unit_features
 
 
-def _finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
+def _finite(name: str, value: Scalar) -> None:
+    if known(value) is not None and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}: pass e.g. {name}=1.0")
 
 
@@ -51,8 +52,8 @@ class Polynomial(Kernel):
     """
 
     degree: int
-    gamma: float
-    coef0: float
+    gamma: Scalar
+    coef0: Scalar
 
     def __post_init__(self) -> None:
         if not isinstance(self.degree, numbers.Integral) or self.degree < 1:
@@ -82,8 +83,8 @@ class Sigmoid(Kernel):
     0.7616
     """
 
-    gamma: float
-    coef0: float
+    gamma: Scalar
+    coef0: Scalar
 
     def __post_init__(self) -> None:
         check_positive("gamma", self.gamma)

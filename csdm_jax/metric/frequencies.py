@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from csdm_jax.metric.checks import check_kernel
 from csdm_jax.metric.kernels import IsotropicKernel, Kernel, SpectralKernel
 from csdm_jax.metric.numerics import uniforms, unit_interval
 from csdm_jax.metric.rotations import orthonormal_rows
@@ -43,8 +44,8 @@ def sample_frequencies(
         Frequencies, shape [num, dim], float32.
 
     Raises:
-        ValueError: if the kernel has no spectral measure, the method is unknown or needs an
-            isotropic kernel, or num or dim is below 1.
+        ValueError: if the kernel is a class or has no spectral measure, the method is unknown or
+            needs an isotropic kernel, or num or dim is below 1.
 
     Source: CSDM, Theorem 4.2; random features: Rahimi & Recht 2007; "orthogonal": Yu et al.
     2016, built after Genz 1998 and Stewart 1980; "qmc": Cranley & Patterson 1976, Yang et al. 2014.
@@ -53,6 +54,7 @@ def sample_frequencies(
     >>> sample_frequencies(jax.random.key(0), RBF(scale=1.0), 64, 8).shape
     (64, 8)
     """
+    check_kernel(kernel)
     if not isinstance(kernel, SpectralKernel):
         raise ValueError(
             f"{kernel} is not shift-invariant, so Bochner's theorem gives it no spectral measure "

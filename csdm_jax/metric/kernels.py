@@ -1,6 +1,7 @@
 """Shift-invariant kernels (CSDM, Table 1) and their spectral measures.
 
-A kernel is a frozen dataclass: hashable, hence a static argument of `jax.jit`. A new
+A kernel is a frozen dataclass: hashable, hence a static argument of `jax.jit`; or, made inside a
+function from a traced scale, one in whose scale gradients are taken or that is mapped over. A new
 shift-invariant kernel is one class that says its Gram matrix and how uniform numbers
 become draws from its spectral measure.
 """
@@ -9,23 +10,36 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammainc, gammaln, ndtri
 
-from csdm_jax.metric.numerics import compute_dtype, modulus
+from csdm_jax.metric.checks import as_features, known
+from csdm_jax.metric.numerics import compute_dtype, row_chunks, safe_sqrt
+
+DIFFERENCES = 2**18  # numbers of float32 that stay in a core's cache
+SYMBOLIC_TILE = 8  # rows at a time where a size is a symbol of `jax.export`
+
+Scalar = float | jax.Array
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise a ValueError unless the value is positive and finite."""
-    if not (math.isfinite(value) and value > 0):
+def check_positive(name: str, value: Scalar) -> None:
+    """Raise a ValueError unless the value is one number, positive and finite where it is known."""
+    if np.shape(value) != ():
+        raise ValueError(
+            f"{name} must be one number, got shape {np.shape(value)}: use jax.vmap over several"
+        )
+    if known(value) is not None and not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be positive and finite, got {value}: pass e.g. {name}=1.0")
 
 
 def wide_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both samples in the dtype of the Gram matrix, or a ValueError if they do not fit."""
+    x, y = as_features("x features", x), as_features("y features", y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
             f"a kernel compares samples of shapes [n, d] and [m, d], got {x.shape} and "
@@ -35,16 +49,37 @@ def wide_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return x.astype(dtype), y.astype(dtype)
 
 
-# Differences, not ||x||^2 + ||y||^2 - 2 x.y: that form loses half the digits of a small
-# distance. Under jit, XLA fuses the [n, m, d] differences into the sum over d.
+# Differences, not ||x||^2 + ||y||^2 - 2 x.y: that form loses half the digits of a small distance.
 @jax.jit
 def _l1_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.abs(x[:, None, :] - y[None, :, :]), axis=-1)
+    # Not abs: JAX's derivative of it at 0 is 1, so that coinciding rows would push each other.
+    return _sums_over_coordinates(lambda delta: delta * jnp.sign(delta), x, y)
 
 
 @jax.jit
 def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(x[:, None, :] - y[None, :, :]), axis=-1)
+    return _sums_over_coordinates(jnp.square, x, y)
+
+
+def _sums_over_coordinates(
+    term: Callable[[jax.Array], jax.Array], x: jax.Array, y: jax.Array
+) -> jax.Array:
+    """Sums over d of a function of the differences, for all pairs of rows, shape [n, m].
+
+    The differences [n, m, d] are there for a few rows of x at a time, whatever the compiler fuses
+    (the gradient's it does not): at most `DIFFERENCES` of them, or those of one row.
+    """
+
+    def of(rows: jax.Array) -> jax.Array:
+        return jnp.sum(term(rows[:, None, :] - y[None, :, :]), axis=-1)
+
+    n, (m, d) = x.shape[0], y.shape
+    static = all(isinstance(size, int) for size in (n, m, d))
+    tile = max(1, DIFFERENCES // max(1, m * d)) if static else SYMBOLIC_TILE
+    if static and tile >= n:
+        return of(x)
+    rows = jax.checkpoint(of, prevent_cse=False)  # the gradient makes them anew
+    return jax.lax.map(rows, row_chunks(x, tile)).reshape(-1, m)[:n]
 
 
 class Kernel:
@@ -80,7 +115,7 @@ class SpectralKernel(Kernel):
 class IsotropicKernel(SpectralKernel):
     """A kernel of `||x - y||_2`: its frequencies are Gaussian vectors of random length."""
 
-    scale: float
+    scale: Scalar
 
     def __post_init__(self) -> None:
         check_positive("scale", self.scale)
@@ -131,7 +166,7 @@ class Laplace(SpectralKernel):
     0.3679
     """
 
-    scale: float
+    scale: Scalar
 
     def __post_init__(self) -> None:
         check_positive("scale", self.scale)
@@ -176,6 +211,8 @@ class Matern(IsotropicKernel):
         check_positive("nu", self.nu)
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        if known(self.nu) is None:
+            raise ValueError("Matern's Gram matrix needs a known nu: only scale may be traced")
         order = self.nu - 0.5
         if order < 0 or order != int(order):
             raise ValueError(
@@ -183,7 +220,7 @@ class Matern(IsotropicKernel):
                 "nearest half-integer, or use the frequencies of sample_frequencies instead"
             )
         p = int(order)
-        z = math.sqrt(2 * self.nu) * self.scale * modulus(_squared_distances(*wide_pair(x, y)))
+        z = math.sqrt(2 * self.nu) * self.scale * safe_sqrt(_squared_distances(*wide_pair(x, y)))
         series = jnp.zeros_like(z)
         for k in range(p, -1, -1):  # Horner's rule
             falling = math.comb(p, k) * math.factorial(2 * p - k) / math.factorial(2 * p)

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from csdm_jax.metric.characteristic import row_chunks
-from csdm_jax.metric.checks import check_chunks
+from csdm_jax.metric.characteristic import normalised_weights
+from csdm_jax.metric.checks import as_features, check_chunks, check_kernel, check_weights
+from csdm_jax.metric.comparison import Sample
 from csdm_jax.metric.kernels import Kernel
+from csdm_jax.metric.numerics import compute_dtype, row_chunks
 
 
 def mmd2(
-    x: jax.Array,
-    y: jax.Array,
-    kernel: Kernel,
+    x: ArrayLike,
+    y: ArrayLike,
+    kernel: Kernel | Callable[[jax.Array, jax.Array], jax.Array],
     *,
-    x_weights: jax.Array | None = None,
+    x_weights: ArrayLike | None = None,
+    y_weights: ArrayLike | None = None,
     unbiased: bool = False,
     sample_chunk: int | None = None,
 ) -> jax.Array:
     """Squared maximum mean discrepancy `E k(x, x') + E k(y, y') - 2 E k(x, y)`, exactly.
 
+    Memory is that of the Gram matrices: kernels of this package never hold the differences of all
+    pairs of rows, in the gradient neither.
+
     Args:
-        x: sample, shape [n, d], any float dtype; computed in float32 or wider.
+        x: sample, shape [n, d], any real dtype; computed in float32 or wider.
         y: sample, shape [m, d].
         kernel: a kernel of this package, e.g. `RBF(scale=1.0)`; `Linear()` gives the loss of DM.
-        x_weights: shape [n], not negative, with a positive sum: what each row of x counts in the
-            means; 0 for a row that is padding. All alike if left out.
+            Or a function of [n, d] and [m, d] that returns a Gram matrix [n, m].
+        x_weights: shape [n], non-negative, of any scale: what each row of x counts in the means; a
+            row of weight zero is absent. All alike if left out.
+        y_weights: shape [m], likewise.
         unbiased: leave out each point's kernel with itself (the U-statistic, which may be
             negative) in place of the V-statistic, which CSDM uses.
         sample_chunk: rows of the Gram matrix at a time, to bound memory; all if left out.
@@ -37,8 +47,9 @@ def mmd2(
         Scalar float32.
 
     Raises:
-        ValueError: if the shapes disagree, a sample is empty or too small for `unbiased`, weights
-            are given with `unbiased`, or the chunk is below 1.
+        ValueError: if the shapes disagree, a sample is empty or too small for `unbiased`, concrete
+            weights are negative, not finite or all zero, or given with `unbiased`, the kernel is
+            a class or no function, or the chunk is below 1.
 
     Source: CSDM, Section 4.1; Gretton et al. 2012.
 
@@ -46,47 +57,63 @@ def mmd2(
     >>> float(mmd2(jnp.array([[0.0], [2.0]]), jnp.array([[3.0]]), Linear()))
     4.0
     """
+    check_kernel(kernel)
     check_chunks(sample_chunk=sample_chunk)
-    for name, sample in (("x", x), ("y", y)):
-        least = 2 if unbiased else 1
-        if sample.ndim == 2 and sample.shape[0] < least:
-            raise ValueError(
-                f"mmd2 with unbiased={unbiased} needs at least {least} rows, {name} has shape "
-                f"{sample.shape}: take more samples" + (" or unbiased=False" if unbiased else "")
-            )
-    if x_weights is not None and (unbiased or x_weights.shape != x.shape[:1]):
-        raise ValueError(
-            f"x_weights have one number per row of x, and unbiased=False: got shape "
-            f"{x_weights.shape} for {x.shape[0]} rows, unbiased={unbiased}"
-        )
+    x, u = _rows_and_weights("x", x, x_weights, unbiased)
+    y, v = _rows_and_weights("y", y, y_weights, unbiased)
     row_means = functools.partial(_gram_row_means, kernel, sample_chunk=sample_chunk)
-    u, v = _shares(x, x_weights), _shares(y, None)
     within = []
-    for sample, shares in ((x, u), (y, v)):
-        total, n = shares @ row_means(sample, sample, shares), sample.shape[0]
+    for rows, weights in ((x, u), (y, v)):
+        total, n = weights @ row_means(rows, rows, weights), rows.shape[0]
         if unbiased:
-            own = jax.vmap(lambda row: kernel(row[None, :], row[None, :])[0, 0])(sample)
+            own = jax.vmap(lambda row: kernel(row[None, :], row[None, :])[0, 0])(rows)
             total = (n * total - jnp.mean(own)) / (n - 1)
         within.append(total)
     return within[0] + within[1] - 2.0 * (u @ row_means(x, y, v))
 
 
-def _shares(sample: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """What each row counts, shape [n], adding up to 1."""
-    if weights is None:
-        weights = jnp.ones(sample.shape[:1], jnp.float32)
-    return weights / jnp.sum(weights)
+def _rows_and_weights(
+    name: str, x: ArrayLike, weights: ArrayLike | None, unbiased: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Features [n, d], zero where they do not count, and weights [n] that add up to 1."""
+    x = as_features(f"{name} features", x)
+    if x.ndim != 2:
+        raise ValueError(
+            f"{name} features must have shape [n, d], got {x.shape}: one row per image, one class "
+            "at a time"
+        )
+    least = 2 if unbiased else 1
+    if x.shape[0] < least:
+        raise ValueError(
+            f"mmd2 with unbiased={unbiased} needs at least {least} rows, {name} has shape "
+            f"{x.shape}: take more samples" + (" or unbiased=False" if unbiased else "")
+        )
+    if weights is not None:
+        if unbiased:
+            raise ValueError(f"{name}_weights need unbiased=False: the U-statistic takes none")
+        check_weights(name, x, weights)
+        weights = jnp.asarray(weights)
+    shares = normalised_weights(Sample(x, weights, x.shape[:1]), compute_dtype(x))
+    if weights is not None:
+        x = jnp.where(shares[:, None] > 0, x, 0)  # 0 * NaN would be NaN
+    return x, shares
 
 
 def _gram_row_means(
-    kernel: Kernel, x: jax.Array, y: jax.Array, shares: jax.Array, *, sample_chunk: int | None
+    kernel: Callable[[jax.Array, jax.Array], jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    weights: jax.Array,
+    *,
+    sample_chunk: int | None,
 ) -> jax.Array:
     """Means over y, shape [n], of the rows of the Gram matrix of x and y."""
 
     def of(rows: jax.Array) -> jax.Array:
-        return jnp.sum(kernel(rows, y) * shares, axis=1)
+        return jnp.matmul(kernel(rows, y), weights, precision="highest")
 
-    if sample_chunk is None or sample_chunk >= x.shape[0]:
+    n = x.shape[0]
+    if sample_chunk is None or (isinstance(n, int) and sample_chunk >= n):
         return of(x)
     rows = jax.checkpoint(of, prevent_cse=False)
-    return jax.lax.map(rows, row_chunks(x, sample_chunk)).reshape(-1)[: x.shape[0]]
+    return jax.lax.map(rows, row_chunks(x, sample_chunk)).reshape(-1)[:n]

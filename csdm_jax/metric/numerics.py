@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from csdm_jax.metric.checks import as_features
 
 _TINY = 1e-30  # squared norms below this count as 0, so that no gradient divides by 0
 
 
-def modulus(squared: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0, element by element, where `sqrt` has an infinite one."""
+def safe_sqrt(squared: jax.Array) -> jax.Array:
+    """Square root, element by element, with gradient 0 at 0, where that of `sqrt` is infinite."""
     positive = squared > _TINY
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
@@ -18,6 +21,29 @@ def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
     """float64 if any array has it, else float32: half precision is for storage only."""
     doubles = any(jnp.asarray(array).dtype == jnp.float64 for array in arrays)
     return jnp.dtype(jnp.float64 if doubles else jnp.float32)
+
+
+def row_chunks(array: jax.Array, size: int) -> jax.Array:
+    """Split the first axis into chunks, zero-padded to a whole number of them."""
+    count = -(-array.shape[0] // size)
+    padding = [(0, count * size - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
+    return jnp.pad(array, padding).reshape(count, size, *array.shape[1:])
+
+
+def varying_like(constant: jax.Array, *arrays: jax.Array) -> jax.Array:
+    """The constant, typed as varying over the mesh axes of `jax.shard_map` that the arrays do.
+
+    A loop that starts from a constant and adds such arrays keeps one type.
+    """
+    axes = frozenset().union(*map(_varying_axes, arrays))
+    return jax.lax.pcast(constant, tuple(axes), to="varying") if axes else constant
+
+
+def _varying_axes(array: jax.Array) -> frozenset[str]:
+    kind = jax.typeof(array)
+    if hasattr(kind, "manual_axis_type"):
+        return kind.manual_axis_type.varying
+    return getattr(kind, "vma", frozenset())  # its name before jax 0.10
 
 
 def uniforms(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -30,28 +56,32 @@ def unit_interval(bits: jax.Array) -> jax.Array:
     return ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
 
 
-def unit_features(x: jax.Array) -> jax.Array:
+def unit_features(x: ArrayLike) -> jax.Array:
     """Scale every feature vector to Euclidean length 1: `x / ||x||_2`.
 
     It brings networks and data sets to one scale, so that one kernel scale serves all.
     A zero vector stays zero and receives a zero gradient.
 
     Args:
-        x: features, shape [..., d], any float dtype; the norm is taken in float32 or wider.
+        x: features, shape [..., d], any real dtype; the norm is taken in float32 or wider.
 
     Returns:
-        Array of the shape and dtype of `x`.
+        Array of the shape and dtype of `x`; float32 for integers.
+
+    Raises:
+        ValueError: if the features are complex or not an array of numbers.
 
     Source: NCFM (Wang et al. 2025), feature normalisation.
 
     >>> unit_features(jnp.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
+    x = as_features("features", x)
     wide = x.astype(compute_dtype(x))
     # Dividing by the largest entry first keeps the squares of huge and tiny vectors in range.
     peak = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=-1, keepdims=True))
     wide = wide / jnp.where(peak > 0, peak, 1.0)
-    norm = modulus(jnp.sum(jnp.square(wide), axis=-1, keepdims=True))
+    norm = safe_sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True))
     return jnp.where(norm > 0, wide / jnp.where(norm > 0, norm, 1.0), 0.0).astype(x.dtype)
 
 

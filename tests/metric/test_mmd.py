@@ -73,7 +73,133 @@ def test_rows_of_weight_zero_count_nowhere_and_doubled_weights_as_two_rows(kerne
     assert float(found) == pytest.approx(float(cj.mmd2(repeated, y, kernel)), rel=1e-5)
 
 
-@pytest.mark.parametrize("weights, unbiased", [(jnp.ones(3), False), (jnp.ones(7), True)])
-def test_weights_that_do_not_fit_are_refused(weights, unbiased):
-    with pytest.raises(ValueError, match="one number per row of x, and unbiased=False"):
-        cj.mmd2(*SAMPLES, cj.RBF(0.8), x_weights=weights, unbiased=unbiased)
+def test_weights_do_not_go_with_the_unbiased_form():
+    with pytest.raises(ValueError, match="y_weights need unbiased=False"):
+        cj.mmd2(*SAMPLES, cj.RBF(0.8), y_weights=jnp.ones(5), unbiased=True)
+
+
+def test_weights_of_both_sides_agree_with_the_definition():
+    u, v = RNG.random(7), RNG.random(5)
+    found = cj.mmd2(*SAMPLES, cj.RBF(0.8), x_weights=u, y_weights=v)
+    both, signed = np.concatenate([X, Y]), np.concatenate([u / u.sum(), -v / v.sum()])
+    expected = signed @ pairwise.rbf_kernel(both, gamma=0.32) @ signed
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+# What `sdd` and `mmd2` say and do about weights is the same.
+DISTANCES = {
+    "sdd": lambda x, y, **weights: cj.sdd(x, y, jnp.ones((3, 4)), **weights),
+    "mmd2": lambda x, y, **weights: cj.mmd2(x, y, cj.RBF(0.8), **weights),
+}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("side", ["x", "y"])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (0.0, "weights of a class are all zero"),
+        (-1.0, "weights must be finite and non-negative"),
+        (np.nan, "weights must be finite and non-negative"),
+        (np.inf, "weights must be finite and non-negative"),
+        ("short", r"weights have shape \(2,\)"),
+    ],
+)
+def test_bad_weights_are_refused(name, side, bad, message):
+    weights = np.ones(2) if bad == "short" else np.full({"x": 7, "y": 5}[side], bad)
+    with pytest.raises(ValueError, match=f"{side} {message}"):
+        DISTANCES[name](*SAMPLES, **{f"{side}_weights": weights})
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(3e38, "float32"), (1e-40, "float32"), (2e-38, "float32"), (6e4, "float16"), (1, "int32")],
+)
+def test_weights_of_any_scale(name, traced, scale, dtype):
+    relative = np.array([1.0, 0.5, 0.0, 1.0, 0.25, 1.0, 0.5]) if dtype != "int32" else np.arange(7)
+    weights = jnp.asarray((relative * scale).astype(dtype))
+    of = lambda weights: DISTANCES[name](*SAMPLES, x_weights=weights)  # noqa: E731
+    found = (jax.jit(of) if traced else of)(weights)
+    expected = of(jnp.asarray(relative, jnp.float32))
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_classes_whose_weights_have_unlike_scales():
+    x, y = (jnp.stack([sample, sample + 0.1]) for sample in SAMPLES)
+    relative = np.array([[1.0, 0.5, 0, 1, 1, 1, 1]] * 2, np.float32)
+    weights = jnp.asarray(relative * np.array([[3e38], [1e-40]], np.float32))
+    found = jax.jit(lambda w: cj.sdd_loss(x, y, jnp.ones((3, 4)), real_weights=w))(weights)
+    expected = cj.sdd_loss(x, y, jnp.ones((3, 4)), real_weights=relative)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_row_of_weight_zero_is_absent_even_if_it_holds_nan(name):
+    x, y = SAMPLES
+    weights = jnp.ones(7).at[2].set(0.0)
+
+    def of(x):
+        return DISTANCES[name](x, y, x_weights=weights)
+
+    value, gradient = jax.jit(jax.value_and_grad(of))(x.at[2].set(jnp.nan))
+    assert float(value) == pytest.approx(float(of(x)), rel=1e-6)
+    assert not np.any(gradient[2]) and np.all(np.isfinite(gradient))
+
+
+ALL_KERNELS = [
+    cj.RBF(0.8),
+    cj.Laplace(0.3),
+    cj.Matern(0.9, 1.5),
+    cj.Polynomial(3, 0.5, 1.0),
+    cj.Cosine(),
+]
+
+
+@pytest.mark.parametrize("kernel", ALL_KERNELS, ids=repr)
+@pytest.mark.parametrize(("n", "m"), [(600, 600), (900, 300)])
+def test_memory_is_that_of_gram_matrices_not_of_all_differences(kernel, n, m):
+    """All differences would be 128 Gram matrices."""
+    x, y = (jax.ShapeDtypeStruct((rows, 128), jnp.float32) for rows in (n, m))
+    gradient = jax.jit(jax.value_and_grad(lambda x, y: cj.mmd2(x, y, kernel), (0, 1)))
+    temporary = gradient.lower(x, y).compile().memory_analysis().temp_size_in_bytes
+    assert temporary < 16 * 4 * n * max(n, m)
+    chunked = jax.jit(
+        jax.value_and_grad(lambda x, y: cj.mmd2(x, y, kernel, sample_chunk=50), (0, 1))
+    )
+    temporary = chunked.lower(x, y).compile().memory_analysis().temp_size_in_bytes
+    assert temporary < 12 * 4 * 50 * max(n, m) + 10 * 4 * 128 * max(n, m) + 4 * 2**20
+
+
+@pytest.mark.parametrize("kernel", [cj.RBF(0.3), cj.Laplace(0.1)], ids=repr)
+def test_many_tiles_change_neither_value_nor_gradient(kernel, monkeypatch):
+    rng = np.random.default_rng(1)
+    x, y = (jnp.asarray(rng.normal(size=(n, 16)), jnp.float32) for n in (23, 10))
+    whole = jax.value_and_grad(lambda x, y: cj.mmd2(x, y, kernel), (0, 1))(x, y)
+    jax.clear_caches()
+    monkeypatch.setattr("csdm_jax.metric.kernels.DIFFERENCES", 5 * 10 * 16)
+    tiled = jax.value_and_grad(lambda x, y: cj.mmd2(x, y, kernel), (0, 1))(x, y)
+    jax.clear_caches()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), tiled, whole)
+
+
+@pytest.mark.parametrize("kernel", [cj.Laplace(1.0), cj.IsotropicLaplace(1.0)], ids=repr)
+def test_the_gradient_at_a_coinciding_sample_is_exactly_zero(kernel):
+    """On the point itself a kernel with a peak pulls nowhere; rows far away add nothing either."""
+    far = 200.0 * jnp.eye(4)
+    ours, theirs = jax.jit(jax.grad(lambda x, y: kernel(x, y).sum(), (0, 1)))(far, far)
+    assert not np.any(ours) and not np.any(theirs)
+    x, y = jax.jit(jax.grad(lambda x, y: cj.mmd2(x, y, kernel), (0, 1)))(SAMPLES[0], SAMPLES[0])
+    np.testing.assert_allclose(np.stack([x, y]), 0.0, atol=1e-8)
+
+
+def test_a_kernel_class_or_no_kernel_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"kernel is the class RBF.*pass RBF\(scale=...\)"):
+        cj.mmd2(*SAMPLES, cj.RBF)
+    with pytest.raises(ValueError, match=r"the class Matern.*pass Matern\(scale=..., nu=...\)"):
+        cj.sample_frequencies(jax.random.key(0), cj.Matern, 8, 2)
+    with pytest.raises(ValueError, match=r"kernel must be a kernel or a function, got 'rbf'"):
+        cj.mmd2(*SAMPLES, "rbf")
+    plain = cj.mmd2(*SAMPLES, lambda x, y: x @ y.T)
+    assert float(plain) == pytest.approx(float(cj.mmd2(*SAMPLES, cj.Linear())), rel=1e-5)

@@ -1,0 +1,173 @@
+"""Two samples of the same classes and how they are compared: what all class-aware losses share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from csdm_jax.metric.checks import (
+    as_features,
+    check_chunks,
+    check_matmul_dtype,
+    check_pair,
+    check_sizes,
+    known,
+)
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `sdd_loss`, which documents them, `sdd_parts` and `cfd_loss`."""
+
+    alpha: ArrayLike  # 1/2 if left out; None for all others
+    real_weights: ArrayLike | None
+    synthetic_weights: ArrayLike | None
+    real_sizes: tuple[int, ...] | None
+    synthetic_sizes: tuple[int, ...] | None
+    frequency_chunk: int | None
+    sample_chunk: int | None
+    matmul_dtype: DTypeLike | None
+
+
+class Sample(NamedTuple):
+    """The features of all classes.
+
+    Attributes:
+        x: shape [N, d], one class after the other, any float dtype; or [C, n, d] where a size is
+            symbolic (`jax.export`), all classes having n rows.
+        weights: shape [N] or [C, n], non-negative, or None where all rows of a class count alike.
+        sizes: rows of each class of [N, d], in order; they add up to N. None for [C, n, d].
+    """
+
+    x: jax.Array
+    weights: jax.Array | None
+    sizes: tuple[int, ...] | None
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return self.x.shape[0] if self.sizes is None else len(self.sizes)
+
+
+class Comparison(NamedTuple):
+    """Checked arguments of a loss.
+
+    Attributes:
+        real: features of C classes.
+        synthetic: features of the same classes.
+        frequencies: shape [T, d].
+        alpha: scalar or shape [C].
+        frequency_chunk: frequencies at a time, all at once if None.
+        sample_chunk: rows at a time, the gradient computing phases again; kept if None.
+        matmul_dtype: floating type of the factors of the products with the frequencies.
+        one_class: whether results per class are scalars.
+    """
+
+    real: Sample
+    synthetic: Sample
+    frequencies: jax.Array
+    alpha: jax.Array
+    frequency_chunk: int | None
+    sample_chunk: int | None
+    matmul_dtype: DTypeLike | None
+    one_class: bool
+
+
+def compare(
+    real: ArrayLike,
+    synthetic: ArrayLike,
+    frequencies: ArrayLike,
+    *,
+    alpha: ArrayLike = 0.5,
+    real_weights: ArrayLike | None = None,
+    synthetic_weights: ArrayLike | None = None,
+    real_sizes: tuple[int, ...] | None = None,
+    synthetic_sizes: tuple[int, ...] | None = None,
+    frequency_chunk: int | None = None,
+    sample_chunk: int | None = None,
+    matmul_dtype: DTypeLike | None = None,
+    names: tuple[str, str] = ("real", "synthetic"),
+    ranks: tuple[int, ...] = (2, 3),
+) -> Comparison:
+    """Check the arguments of `sdd_loss` and bring both samples to one form.
+
+    Args:
+        names: of the two samples, in messages.
+        ranks: accepted of the features.
+
+    Raises:
+        ValueError: as `sdd_loss`.
+    """
+    real, synthetic = (
+        as_features(f"{name} features", x) for name, x in zip(names, (real, synthetic), strict=True)
+    )
+    frequencies = as_features("frequencies", frequencies)
+    check_pair(
+        (names[0], real, real_weights),
+        (names[1], synthetic, synthetic_weights),
+        frequencies,
+        ranks=ranks,
+    )
+    check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
+    check_matmul_dtype(matmul_dtype)
+    sides = (
+        _as_sample(names[0], real, real_weights, real_sizes),
+        _as_sample(names[1], synthetic, synthetic_weights, synthetic_sizes),
+    )
+    one_class = real.ndim == 2 and real_sizes is None
+    alpha = _check_classes(*sides, alpha, one_class=one_class)
+    return Comparison(
+        *sides, frequencies, alpha, frequency_chunk, sample_chunk, matmul_dtype, one_class
+    )
+
+
+def _as_sample(
+    name: str, x: jax.Array, weights: ArrayLike | None, sizes: tuple[int, ...] | None
+) -> Sample:
+    """Features [n, d], [C, n, d] or, with sizes, [N, d] as the rows of all classes."""
+    if sizes is not None:
+        check_sizes(name, x, weights, sizes)
+        sizes = tuple(sizes)
+    elif x.ndim == 3:
+        sizes = (x.shape[1],) * x.shape[0] if is_static(x) else None
+    else:
+        sizes = x.shape[:1]
+    weights = None if weights is None else jnp.asarray(weights)
+    if sizes is None:
+        return Sample(x, weights, None)
+    return Sample(
+        x.reshape(-1, x.shape[-1]), None if weights is None else jnp.ravel(weights), sizes
+    )
+
+
+def is_static(x: jax.Array) -> bool:
+    """Whether all sizes are numbers, none a symbol of `jax.export`."""
+    return all(isinstance(size, int) for size in x.shape)
+
+
+def _check_classes(
+    real: Sample, synthetic: Sample, alpha: ArrayLike, *, one_class: bool
+) -> jax.Array:
+    """Check that both sides have the same classes and alpha fits; it comes back as an array."""
+    classes = real.classes
+    if classes != synthetic.classes:
+        raise ValueError(
+            f"real features have {classes} classes, synthetic {synthetic.classes}: pass the "
+            "same classes on both sides, with real_sizes and synthetic_sizes"
+        )
+    if np.shape(alpha) not in ((), () if one_class else (classes,)):
+        raise ValueError(
+            f"alpha has shape {np.shape(alpha)}, the features "
+            f"{'one class' if one_class else f'{classes} classes'}: pass a scalar or one alpha "
+            f"per class, shape {() if one_class else (classes,)}"
+        )
+    values = known(alpha)
+    if values is not None and not np.all((values > 0) & (values < 1)):
+        raise ValueError(
+            f"alpha must lie in the open interval (0, 1), got {values.tolist()}: at 0 or 1 the "
+            "discrepancy is no distance; see class_alphas"
+        )
+    return jnp.asarray(alpha)
