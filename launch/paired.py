@@ -54,6 +54,22 @@ def networks(folder: Path, method: str | None) -> Networks:
     return found
 
 
+def check_classes(folders: list[Path]) -> None:
+    """Raises a ValueError where two runs have other classes; their order does not matter."""
+    first, second = (
+        [
+            files.read_sealed_json(path).get("class_names", [])
+            for path in folder.glob("**/card.json")
+        ]
+        for folder in folders
+    )
+    if first and second and sorted(first[0]) != sorted(second[0]):
+        raise ValueError(
+            f"{folders[0]} has the classes {first[0][:5]}, {folders[1]} {second[0][:5]}: give two "
+            "runs on the same classes"
+        )
+
+
 def difference(first: Networks, second: Networks) -> dict[str, np.ndarray]:
     """B - A of every pair, by group of classes.
 
@@ -80,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.use_absl_handler()
     with command_line.reported():
         first, second = (networks(folder, options.method) for folder in options.runs)
+        check_classes(options.runs)
         print("| classes | mean | standard error | pairs |\n|---|---|---|---|")
         for name, values in difference(first, second).items():
             error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan

@@ -47,6 +47,14 @@ def test_the_method_is_named_where_a_folder_has_several(runs):
     assert paired(first, second, "--method=csdm").returncode == 0
 
 
+def test_runs_on_other_classes_are_refused(runs):
+    first, second = runs
+    write_run(first, "csdm", 0, [50.0, 60.0], names=("c", "a", "b"))
+    assert paired(first, second).returncode == 0
+    write_run(first, "csdm", 0, [50.0, 60.0], names=("a", "b", "d"))
+    assert "give two runs on the same classes" in paired(first, second).stderr
+
+
 def test_runs_without_a_common_network_are_refused(runs):
     first, second = runs
     shutil.rmtree(second / "runs")

@@ -95,6 +95,8 @@ def _layout(root: Path, tree: Tree) -> Layout:
     train = next((first[name] for name in TRAIN if name in first), None)
     tests = [first[name] for name in TESTS if name in first]
     if train is not None:
+        if tests:
+            logging.info("%s: test images are those in %s/", printable(str(root)), tests[0])
         known = (train, *tests[:1])
         unused = [f for f in first.values() if f not in known]
         return Layout(f"{train}/", f"{tests[0]}/" if tests else None, unused)
