@@ -18,7 +18,7 @@ import _common
 import jax
 import jax.numpy as jnp
 
-from csdm_jax.distillation.loop import Loop, Rhythm
+from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.runtime import health
 from csdm_jax.training import extractors
@@ -38,11 +38,11 @@ def experiment(data_dir: str, steps: int) -> Experiment:
 
 def seconds(loop: Loop, settings, *, guarded: bool) -> float:
     """One run of all steps from the beginning."""
-    rhythm = Rhythm(settings.log_every, settings.checkpoint_every)
+    cadence = Cadence(settings.log_every, settings.checkpoint_every)
     nowhere = mock.patch("csdm_jax.storage.checkpoints.Checkpoints.save")
     with contextlib.nullcontext() if guarded else nowhere, tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        loop.run(jax.random.key(0), rhythm, folder=Path(folder), identity={}, label="run")
+        loop.run(jax.random.key(0), cadence, folder=Path(folder), identity={}, label="run")
         return time.perf_counter() - begin
 
 

@@ -107,7 +107,7 @@ def class_counts(n_max: int, imbalance_factor: float, num_classes: int) -> tuple
             f"imbalance factor {imbalance_factor:g} leaves the last class without images "
             f"(the first has {n_max}): use at most {n_max}"
         )
-    return _profile(n_max, _shares(imbalance_factor, num_classes))
+    return _profile(n_max, _exponential_profile(imbalance_factor, num_classes))
 
 
 def _profile(n_max: int, shares: Sequence[float]) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ def _check_profile(imbalance_factor: float, num_classes: int) -> None:
         )
 
 
-def _shares(imbalance_factor: float, num_classes: int) -> list[float]:
+def _exponential_profile(imbalance_factor: float, num_classes: int) -> list[float]:
     return [imbalance_factor ** (-c / (num_classes - 1)) for c in range(num_classes)]
 
 
@@ -162,7 +162,7 @@ def largest_profile(
     by_label = head_first == "label"
     order = list(range(num_classes)) if by_label else head_to_tail(available).tolist()
     ordered = [available[c] for c in order]
-    shares = _shares(imbalance_factor, num_classes)
+    shares = _exponential_profile(imbalance_factor, num_classes)
     bounds = [int((n + 1) / share) for n, share in zip(ordered, shares, strict=True)]
     n_max = min(bounds)
     while any(kept > n for kept, n in zip(_profile(n_max, shares), ordered, strict=True)):

@@ -39,7 +39,7 @@ REDRAW = 500_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Rhythm:
+class Cadence:
     """How often the loop does what is not a step.
 
     Args:
@@ -125,13 +125,19 @@ class Loop:
         return state, inputs.constants(self.data, self.supplied, run_key), feeds
 
     def run(
-        self, key: jax.Array, rhythm: Rhythm, *, folder: Path, identity: dict[str, Any], label: str
+        self,
+        key: jax.Array,
+        cadence: Cadence,
+        *,
+        folder: Path,
+        identity: dict[str, Any],
+        label: str,
     ) -> Finished:
         """Runs the steps that are still to do.
 
         Args:
           key: decides initialisation and every step.
-          rhythm: how often to log and to save.
+          cadence: how often to log and to save.
           folder: gets `metrics.jsonl` (one row a step, numbers and per-class lists) and
             `checkpoints/`.
           identity: what the result depends on; a checkpoint of another identity is refused.
@@ -142,7 +148,7 @@ class Loop:
           Interrupted: when a signal asked for the end; all steps done are saved.
           OSError: when a checkpoint cannot be written; older ones are untouched.
         """
-        run = _Run(self, key, rhythm, folder, identity, label)
+        run = _Run(self, key, cadence, folder, identity, label)
         run.restore()
         run.go()
         at = run.position
@@ -153,12 +159,12 @@ class Loop:
 class _Run:
     """One call of `Loop.run`."""
 
-    def __init__(self, loop, key, rhythm, folder, identity, label):
+    def __init__(self, loop, key, cadence, folder, identity, label):
         self.loop, self.method, self.stepper = loop, loop.method, loop.stepper
-        self.key, self.rhythm, self.label = key, rhythm, label
+        self.key, self.cadence, self.label = key, cadence, label
         saved = folder / "checkpoints"
         self.journal = Journal(folder / METRICS, saved / METRICS)
-        self.checkpoints = Checkpoints(saved, identity=identity, keep=rhythm.keep_checkpoints)
+        self.checkpoints = Checkpoints(saved, identity=identity, keep=cadence.keep_checkpoints)
         state, self.constants, self.feeds = loop.begin(key)
         self.position = _Position(state)
         self.announced, self.last_seconds, self.most = False, 0.0, 0
@@ -242,8 +248,8 @@ class _Run:
 
     def _next(self) -> tuple[Any, Any, int, int]:
         """Arguments of the steps to the next line of the log or checkpoint: what comes first."""
-        at, rhythm = self.position, self.rhythm
-        ends = [(at.step // n + 1) * n for n in (rhythm.log_every, rhythm.checkpoint_every)]
+        at, cadence = self.position, self.cadence
+        ends = [(at.step // n + 1) * n for n in (cadence.log_every, cadence.checkpoint_every)]
         if not self.announced and self.stepper.strategy == "loop":
             ends.append(at.step + TIMED)
         if self.most:
@@ -267,7 +273,7 @@ class _Run:
     def _save_when_due(self) -> None:
         at, last = self.position, self.position.step == self.method.steps
         asked = cluster.anyone(requested())
-        due = at.step % self.rhythm.checkpoint_every == 0 or last or asked
+        due = at.step % self.cadence.checkpoint_every == 0 or last or asked
         if due and cluster.is_first():
             facts = at.facts() | {"metrics": self.journal.mark()}
             self.checkpoints.save(at.step, at.state, facts=facts)
@@ -283,7 +289,7 @@ class _Run:
         """Stops, or rolls back, at a number that is not finite."""
         where = f"{self.label}: {term} not finite at step {self.position.step + offset}"
         rollbacks = self.position.rollbacks + 1
-        if self.rhythm.on_nonfinite != "rollback" or rollbacks > MAX_ROLLBACKS:
+        if self.cadence.on_nonfinite != "rollback" or rollbacks > MAX_ROLLBACKS:
             raise FloatingPointError(
                 f"{where}; the last checkpoint is kept. Set distill.on_nonfinite=rollback and go "
                 "on, or take another workdir with a lower distill.learning_rate or "

@@ -122,7 +122,7 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class ResultStore:
     """Finished evaluations in a folder, one file a network.
 
     Attributes:
@@ -168,7 +168,7 @@ def evaluate(
     replicate: int = 0,
     check_every: int,
     label: str,
-    kept: Kept | None = None,
+    kept: ResultStore | None = None,
 ) -> list[Result]:
     """Trains one fresh network per seed on the decoded distilled set.
 

@@ -53,7 +53,9 @@ class Experiment:
         configuration.validate(config)
         self.config = config
         self.workdir = Path(workdir)
-        self.form = parameterisations.create(config.distill.parameterisation, config.distill.factor)
+        self.codec = parameterisations.create(
+            config.distill.parameterisation, config.distill.factor
+        )
         self.dataset = dataset or data.load(
             config.data.name,
             data_dir=config.data.data_dir or None,
@@ -61,7 +63,7 @@ class Experiment:
             reading=data.Reading.of(config.data),
         )
         self.longtail = longtail.build(self.dataset, config.data)
-        self.form.check(self.dataset.image_shape)
+        self.codec.check(self.dataset.image_shape)
         self._check_ipc()
         self.network = self.create_network(config.network.name)
         self.normaliser = Normaliser(self.dataset.mean, self.dataset.std)
@@ -73,7 +75,7 @@ class Experiment:
         if not settings.reuse_images:
             check_ipc(
                 self.longtail.counts,
-                settings.ipc * self.form.tiles,
+                settings.ipc * self.codec.tiles,
                 names=self.dataset.class_names,
                 remedy="choose a smaller distill.ipc, distill.factor or data.imbalance_factor, or "
                 "--config.distill.reuse_images=True to use real images more than once",
@@ -132,7 +134,7 @@ class Experiment:
         """Whether training images are read batch by batch: asked for, or they are too large."""
         placement = self.config.data.placement
         too_large = placement == "auto" and not fits(self.host, self.devices)
-        return cluster.told(placement == "host" or too_large)
+        return cluster.first_says(placement == "host" or too_large)
 
     @functools.cached_property
     def training_data(self) -> DeviceData | HostData:
@@ -347,7 +349,7 @@ class Experiment:
         images: jax.Array,
         targets: jax.Array,
         *,
-        kept: evaluate.Kept,
+        kept: evaluate.ResultStore,
         label: str,
         seeds: range | None = None,
         replicate: int = 0,
@@ -390,7 +392,7 @@ class Experiment:
             host=self.host,
             network=self.create_network(self.config.network.name, settings.dtype),
             normaliser=self.normaliser,
-            form=(settings.parameterisation, settings.factor),
+            stored_as=(settings.parameterisation, settings.factor),
             devices=self.devices,
         )
         made = methods.create(method, self.config, context)

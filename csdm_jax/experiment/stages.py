@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from csdm_jax.distillation import methods
-from csdm_jax.distillation.loop import Finished, Rhythm
+from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
@@ -76,7 +76,7 @@ def _follow(experiment: Experiment, stage: str) -> None:
     if stage in ("all", "extractors"):
         _supply(experiment)
     for method, seed in experiment.runs:
-        if stage in ("all", "distill") and not cluster.told(False):
+        if stage in ("all", "distill") and not cluster.first_says(False):
             distill(experiment.of(method), method, seed, identity={})
     cluster.wait("the end")
 
@@ -187,7 +187,7 @@ def _supply(experiment: Experiment) -> bool:
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
     """Distils with one method and seed, and saves the set with its card."""
     folder = experiment.folder(name, seed)
-    if cluster.told(_is_distilled(experiment, name, seed)):
+    if cluster.first_says(_is_distilled(experiment, name, seed)):
         logging.info("%s seed %d: distilled before", name, seed)
         return
     finished = distill(experiment, name, seed, identity=experiment.identity(name, seed))
@@ -201,7 +201,7 @@ def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str,
     settings = experiment.config.distill
     return experiment.loop(name).run(
         root_key("distillation", seed),
-        Rhythm(
+        Cadence(
             log_every=settings.log_every,
             checkpoint_every=settings.checkpoint_every,
             keep_checkpoints=settings.keep_checkpoints,
@@ -312,7 +312,7 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             architecture,
             *result.training_data(),
             lr=result.lr,
-            kept=evaluate.Kept(folder / "evaluations" / architecture, identity),
+            kept=evaluate.ResultStore(folder / "evaluations" / architecture, identity),
             label=f"evaluate {name} seed {seed} {architecture}",
             replicate=seed,
         )

@@ -133,7 +133,7 @@ def render(
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
         images=_images(main, real or {}),
-        tiles=main.result.form.tiles if "images" in main.result.stored else 1,
+        tiles=main.result.codec.tiles if "images" in main.result.stored else 1,
         loss_figures=_loss_figures(main),
         spectrum_figures=_spectrum_figures(main),
         spectrum=main.spectrum,

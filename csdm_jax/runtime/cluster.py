@@ -103,7 +103,7 @@ def anyone(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
-def told(answer: bool) -> bool:
+def first_says(answer: bool) -> bool:
     """The first process's answer, on every process; waits while the first works alone."""
     wait("an answer")
     return bool(broadcast(np.array(answer)))

@@ -49,20 +49,20 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
       Interrupted: when a signal asked for the end; the processes were told, and have ended.
     """
     waiting, failed = list(jobs), []
-    shares = _shares(min(at_once, len(jobs)))
-    at_once = len(shares)
+    groups = _core_groups(min(at_once, len(jobs)))
+    at_once = len(groups)
     progress = Progress(label, done + len(jobs), done=done)
     running: list[tuple[Job, subprocess.Popen, Cores]] = []
     with contextlib.closing(progress), _ended(running):
         while waiting or running:
             interruption.check(f"in {label}")
             while waiting and len(running) < at_once:
-                job, cores = waiting.pop(0), shares.pop(0)
+                job, cores = waiting.pop(0), groups.pop(0)
                 running.append((job, _start(job, cores, alone=at_once == 1), cores))
             for one in [one for one in running if one[1].poll() is not None]:
                 job, process, cores = one
                 running.remove(one)
-                shares.append(cores)
+                groups.append(cores)
                 if process.returncode:
                     failed.append(job)
                     logging.error(_failure(job, process.returncode))
@@ -71,7 +71,7 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
     return failed
 
 
-def _shares(count: int) -> list[Cores]:
+def _core_groups(count: int) -> list[Cores]:
     """The cores of each of `count` jobs: equal shares of their own, or all of them."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     size = len(cores) // max(count, 1)

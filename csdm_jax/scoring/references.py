@@ -151,7 +151,7 @@ class References:
         *,
         soft: bool,
         augmented: bool,
-    ) -> evaluate.Kept:
+    ) -> evaluate.ResultStore:
         """Where the networks of one kind of random images are kept."""
         experiment = self._experiment
         identity = {
@@ -166,7 +166,9 @@ class References:
                 "teachers": experiment.pool_description(network, real.identity),
                 "first_seed": experiment.evaluation_seeds[0],
             }
-        return evaluate.Kept(self.folder / "random" / files.json_digest(identity)[:16], identity)
+        return evaluate.ResultStore(
+            self.folder / "random" / files.json_digest(identity)[:16], identity
+        )
 
     def _draw(
         self, real: RealSet, per_class: Sequence[int], seed: int

@@ -167,7 +167,9 @@ class Scorer:
             "kind": kind,
             "settings": experiment.evaluation_settings(augmented, scored.lr),
         }
-        kept = evaluate.Kept(experiment.workdir / "evaluations" / architecture / kind, identity)
+        kept = evaluate.ResultStore(
+            experiment.workdir / "evaluations" / architecture / kind, identity
+        )
         missing = sum(kept.get(seed) is None for seed in experiment.evaluation_seeds)
         start = time.monotonic()
         results = experiment.evaluate(

@@ -23,7 +23,7 @@ from csdm_jax import parameterisations
 from csdm_jax.storage import files
 from csdm_jax.storage.npz import read_npz
 
-FORM = ("parameterisation", "factor", "num_classes")
+FIELDS = ("parameterisation", "factor", "num_classes")
 ARRAYS, CARD = "distilled.npz", "card.json"
 DIGEST = "distilled_sha256"
 """Field of the card: the SHA-256 of the arrays' file."""
@@ -64,7 +64,7 @@ class DistilledSet:
             object.__setattr__(self, "stored", {"images": self.stored})
 
     @property
-    def form(self) -> parameterisations.Parameterisation:
+    def codec(self) -> parameterisations.Parameterisation:
         """How the images are stored."""
         return parameterisations.create(self.parameterisation, self.factor)
 
@@ -96,7 +96,7 @@ class DistilledSet:
         """float32: the stored images `[n, H, W, ch]` where images are stored; else the decoded."""
         if "images" in self.stored:
             return np.asarray(self.stored["images"])
-        return np.asarray(self.form.decode(_arrays(self.stored)), np.float32)
+        return np.asarray(self.codec.decode(_arrays(self.stored)), np.float32)
 
     def of_class(self, label: int) -> np.ndarray:
         """Those of `images` that belong to a class."""
@@ -110,9 +110,9 @@ class DistilledSet:
           Decoded images `[n * tiles, H, W, ch]` in [0, 1] and targets `[n * tiles, K]`, the
           probability of each class.
         """
-        form = self.form
-        images = form.decode(_arrays(self.stored))
-        return images, jnp.repeat(jnp.asarray(self.probabilities), form.tiles, axis=0)
+        codec = self.codec
+        images = codec.decode(_arrays(self.stored))
+        return images, jnp.repeat(jnp.asarray(self.probabilities), codec.tiles, axis=0)
 
 
 def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -126,7 +126,7 @@ def decoded(stored: DistilledSet) -> DistilledSet:
         stored,
         # Interpolation may leave the range of the pixels by a rounding error.
         stored={"images": np.clip(images, kept.min(), kept.max())},
-        labels=np.repeat(stored.labels, stored.form.tiles, axis=0),
+        labels=np.repeat(stored.labels, stored.codec.tiles, axis=0),
         parameterisation="pixels",
         factor=1,
     )
@@ -146,7 +146,7 @@ def check(distilled: DistilledSet) -> None:
 
 
 def _check_stored(distilled: DistilledSet) -> None:
-    stored, form = distilled.stored, distilled.form
+    stored, codec = distilled.stored, distilled.codec
     if "images" in stored:
         _check_images(distilled.images)
     for name, array in stored.items():
@@ -155,15 +155,15 @@ def _check_stored(distilled: DistilledSet) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"stored arrays must be finite, {name!r} is not")
     try:
-        decoded = jax.eval_shape(form.decode, _arrays(stored)).shape
+        decoded = jax.eval_shape(codec.decode, _arrays(stored)).shape
     except KeyError as error:
         raise ValueError(
             f"the parameterisation {distilled.parameterisation!r} misses the array {error}: "
             f"the set has {sorted(stored)}"
         ) from None
-    if len(distilled.labels) * form.tiles != decoded[0]:
+    if len(distilled.labels) * codec.tiles != decoded[0]:
         raise ValueError(
-            f"{decoded[0] // form.tiles} distilled images need as many labels, [n] or [n, K], got "
+            f"{decoded[0] // codec.tiles} distilled images need as many labels, [n] or [n, K], got "
             f"shape {distilled.labels.shape}"
         )
 
@@ -216,7 +216,7 @@ def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {**distilled.stored, "labels": distilled.labels}
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(folder / ARRAYS, buffer.getvalue())
-    form = {
+    fields = {
         "parameterisation": distilled.parameterisation,
         "factor": distilled.factor,
         "num_classes": distilled.num_classes,
@@ -225,7 +225,7 @@ def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
         "lr": distilled.lr,
         DIGEST: files.sha256(folder / ARRAYS),
     }
-    files.write_sealed_json(folder / CARD, card | form)
+    files.write_sealed_json(folder / CARD, card | fields)
 
 
 def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
@@ -241,14 +241,14 @@ def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
             f"no distilled set in {folder}: run the stage 'distill' there first"
         )
     card = files.read_sealed_json(folder / CARD)
-    if missing := [name for name in (*FORM, DIGEST) if name not in card]:
+    if missing := [name for name in (*FIELDS, DIGEST) if name not in card]:
         raise ValueError(f"{folder / CARD} lacks {', '.join(missing)}: it is no card of a set")
     if files.sha256(folder / ARRAYS) != card[DIGEST]:
         raise files.DamagedError(f"{folder / ARRAYS} is not the file that its card describes")
     arrays = read_npz(folder / ARRAYS, (*card.get("arrays", ["images"]), "labels"))
     labels = arrays.pop("labels")
     logits = card.get("label_kind") == KINDS["logits"]
-    form = {name: card[name] for name in FORM}
-    distilled = DistilledSet(arrays, labels, **form, logits=logits, lr=card.get("lr"))
+    fields = {name: card[name] for name in FIELDS}
+    distilled = DistilledSet(arrays, labels, **fields, logits=logits, lr=card.get("lr"))
     check(distilled)
     return distilled, card

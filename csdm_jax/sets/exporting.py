@@ -48,30 +48,30 @@ def export_set(folder: Path, format_name: str, out: Path) -> dict[str, Any]:
       OSError: when there is no set, or `out` exists or cannot be written.
       ValueError: for an unknown format, or a set that the format cannot hold.
     """
-    form = lookup(FORMATS, format_name, "format")
+    fmt = lookup(FORMATS, format_name, "format")
     stored, card = distilled.load(Path(folder))
     del card[distilled.DIGEST]  # of the run's file, not of what is written here
     facts = from_card(card | {"num_classes": stored.num_classes})
     with new_folder(Path(out)) as partial:
-        shown, content = _content(form, stored, facts)
-        extra = form.write(partial, content)
-        written = card | _form_fields(form, format_name, shown, facts) | extra
-        write_card = files.write_sealed_json if form.ours else files.write_json
+        shown, content = _content(fmt, stored, facts)
+        extra = fmt.write(partial, content)
+        written = card | _form_fields(fmt, format_name, shown, facts) | extra
+        write_card = files.write_sealed_json if fmt.ours else files.write_json
         write_card(partial / distilled.CARD, written)
     return written
 
 
 def _content(
-    form: Format, stored: distilled.DistilledSet, facts: Facts
+    fmt: Format, stored: distilled.DistilledSet, facts: Facts
 ) -> tuple[distilled.DistilledSet, Content]:
     """The set as the format shows it (mosaics kept or decoded), and its arrays."""
     shows = "images" in stored.stored
-    whole = shows and (form.ours or (form.mosaics and stored.parameterisation == "mosaic"))
+    whole = shows and (fmt.ours or (fmt.mosaics and stored.parameterisation == "mosaic"))
     shown = _class_major(stored if whole else distilled.decoded(stored))
     names = facts.class_names or tuple(str(label) for label in range(stored.num_classes))
     content = Content(
-        pixels.from_unit(shown.images, form, facts),
-        labels.to_stored(shown.labels, form, logits=shown.logits),
+        pixels.from_unit(shown.images, fmt, facts),
+        labels.to_stored(shown.labels, fmt, logits=shown.logits),
         lr=stored.lr,
         class_names=names,
     )
@@ -84,16 +84,16 @@ def _class_major(shown: distilled.DistilledSet) -> distilled.DistilledSet:
 
 
 def _form_fields(
-    form: Format, format_name: str, shown: distilled.DistilledSet, facts: Facts
+    fmt: Format, format_name: str, shown: distilled.DistilledSet, facts: Facts
 ) -> dict[str, Any]:
     """What the card says about the arrays in the folder."""
-    space = form.space or "normalised"
-    soft = f"soft ({SOFT[form.soft]})" if shown.soft and form.soft else None
+    space = fmt.space or "normalised"
+    soft = f"soft ({SOFT[fmt.soft]})" if shown.soft and fmt.soft else None
     return {
         "format": format_name,
         "space": space,
         "value_range": value_range(space, facts),
-        "layout": f"{form.layout}, {labels.order(shown.labels)}",
+        "layout": f"{fmt.layout}, {labels.order(shown.labels)}",
         "image_shape": list(shown.images.shape[1:]),
         "arrays": list(shown.stored),
         "images": describe(shown),
@@ -104,7 +104,7 @@ def _form_fields(
         "label_kind": soft or "hard (class index)",
         "preprocessing": PREPROCESSING[space],
         "test_preprocessing": TEST_PREPROCESSING,
-        "format_notes": list(form.notes),
+        "format_notes": list(fmt.notes),
     }
 
 

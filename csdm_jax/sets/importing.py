@@ -55,13 +55,13 @@ def read_set(
       ValueError: for an unknown format, a file that holds something else or code, or arrays that
         break the format's rules or contradict `said`.
     """
-    form = lookup(FORMATS, format_name, "format")
+    fmt = lookup(FORMATS, format_name, "format")
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a file or folder of {format_name!r}")
     card = facts.beside(path, format_name)
     theirs, said = facts.from_card(card), said or Facts()
-    content = form.read(path, card)
+    content = fmt.read(path, card)
     if are_shuffled(theirs.class_names, said.class_names):
         # The same names in another order: labels are those of the card, and are renumbered below.
         content = dataclasses.replace(
@@ -71,12 +71,12 @@ def read_set(
     known = theirs.agree(said, f"the card of {path}")
     names = _class_names(content, known)
     known = dataclasses.replace(known, class_names=names)
-    images = pixels.to_unit(content.images, form, known, clip=clip)
-    targets = labels.from_stored(content.labels, form, len(images), known.classes)
+    images = pixels.to_unit(content.images, fmt, known, clip=clip)
+    targets = labels.from_stored(content.labels, fmt, len(images), known.classes)
     if content.class_names and names != content.class_names:
         targets = labels.renumbered(targets, [names.index(name) for name in content.class_names])
     order = labels.class_major(targets)
-    factor = 1 if content.decoded else known.factor or form.factor
+    factor = 1 if content.decoded else known.factor or fmt.factor
     kind = "mosaic" if factor > 1 else "pixels"
     lr = _checked_rate(path, content.lr if content.lr is not None else card.get("lr"))
     result = distilled.DistilledSet(
@@ -87,7 +87,7 @@ def read_set(
         num_classes=known.classes or targets.shape[-1],
         lr=lr,
     )
-    if not (keep_mosaics or form.ours):
+    if not (keep_mosaics or fmt.ours):
         result = _decoded(result)
     kept = {name: value for name, value in card.items() if name not in DROPPED}
     notes = [*card.get("notes", []), *_notes(content, order)]
@@ -138,9 +138,9 @@ def _notes(content: Content, order: np.ndarray) -> list[str]:
 
 def _decoded(result: distilled.DistilledSet) -> distilled.DistilledSet:
     """The set with its mosaics decoded, when their factor fits the images."""
-    form = result.form
+    codec = result.codec
     height, width, channels = result.images.shape[1:]
-    form.check((height, width, channels))
+    codec.check((height, width, channels))
     return distilled.decoded(result)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from csdm_jax.distillation import methods
-from csdm_jax.distillation.loop import Loop, Rhythm
+from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.stepping import Phases
@@ -25,7 +25,7 @@ from tests.problem import rounds, tiny_loop
 NAMES = [*methods.METHODS, *FAMILIES]
 STEPPING = [name for name in NAMES if name not in ("random", "toy_selection")]
 TABLE = methods.table()  # of the registered methods alone
-RHYTHM = Rhythm(log_every=2, checkpoint_every=2)
+CADENCE = Cadence(log_every=2, checkpoint_every=2)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def registered(monkeypatch):
 
 
 def run(loop, folder):
-    finished = loop.run(jax.random.key(3), RHYTHM, folder=folder, identity={}, label="tiny")
+    finished = loop.run(jax.random.key(3), CADENCE, folder=folder, identity={}, label="tiny")
     made = loop.method.result(finished.state)
     arrays = {**made.stored, "labels": made.labels, "lr": np.array(made.lr or 0.0)}
     return {name: array.tobytes() for name, array in arrays.items()}

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from csdm_jax.distillation import loop as loop_module
-from csdm_jax.distillation.loop import Rhythm
+from csdm_jax.distillation.loop import Cadence
 from csdm_jax.runtime import interruption
 from tests.faults.damage import delete, regular_files
 from tests.faults.poison import SITES, poisoned
 from tests.problem import make_loop, tiny_config
 
 STEPS = 7
-RHYTHM = Rhythm(log_every=2, checkpoint_every=3)
+CADENCE = Cadence(log_every=2, checkpoint_every=3)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,9 @@ def loop(tiny):
     return make_loop("csdm", config, tiny.host, tiny.network, tiny.normaliser, form=("pixels", 1))
 
 
-def run(loop, folder, *, rhythm=RHYTHM, seed=0):
+def run(loop, folder, *, cadence=CADENCE, seed=0):
     finished = loop.run(
-        jax.random.key(seed), rhythm, folder=folder, identity={"seed": seed}, label="tiny"
+        jax.random.key(seed), cadence, folder=folder, identity={"seed": seed}, label="tiny"
     )
     return np.asarray(finished.state.stored["images"]).tobytes(), (
         folder / "metrics.jsonl"
@@ -82,7 +82,7 @@ def test_another_seed_gives_other_bytes(loop, unbroken, tmp_path):
 
 
 def test_how_often_is_logged_and_saved_changes_nothing(loop, unbroken, tmp_path):
-    assert run(loop, tmp_path, rhythm=Rhythm(log_every=100, checkpoint_every=100)) == unbroken
+    assert run(loop, tmp_path, cadence=Cadence(log_every=100, checkpoint_every=100)) == unbroken
 
 
 def test_a_finished_run_takes_no_step(loop, unbroken, tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_metrics_lost_in_both_places_cost_the_steps_since_they_were_whole(loop, 
 
 
 def test_a_checkpoint_takes_as_much_late_in_a_run_as_early(loop, tmp_path):
-    run(loop, tmp_path, rhythm=Rhythm(log_every=1, checkpoint_every=1, keep_checkpoints=STEPS))
+    run(loop, tmp_path, cadence=Cadence(log_every=1, checkpoint_every=1, keep_checkpoints=STEPS))
     held = [path.name for path in (tmp_path / "checkpoints" / str(STEPS)).iterdir()]
     assert sorted(held) == ["manifest.json", "state"]
     sizes = [
@@ -184,20 +184,20 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_nan(loop, unbroken, site, tm
 
 
 def test_rollback_draws_other_numbers_and_finishes(loop, unbroken, tmp_path):
-    rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
-    images, metrics = run(poisoned(loop, "loss", 4), tmp_path, rhythm=rhythm)
+    cadence = Cadence(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
+    images, metrics = run(poisoned(loop, "loss", 4), tmp_path, cadence=cadence)
     rows, before = ([json.loads(row) for row in m.splitlines()] for m in (metrics, unbroken[1]))
     assert [row["step"] for row in rows] == list(range(STEPS))
     assert rows[:3] == before[:3] and rows[3]["loss"] != before[3]["loss"]
     assert images != unbroken[0]
-    again = run(loop, tmp_path / "again", rhythm=rhythm)
+    again = run(loop, tmp_path / "again", cadence=cadence)
     assert again == unbroken  # without a NaN the policy changes nothing
 
 
 def test_rollback_gives_up(loop, tmp_path):
-    rhythm = Rhythm(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
+    cadence = Cadence(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
     with pytest.raises(FloatingPointError, match="gradient not finite at step 0"):
-        run(poisoned(loop, "gradient", None), tmp_path, rhythm=rhythm)
+        run(poisoned(loop, "gradient", None), tmp_path, cadence=cadence)
 
 
 def test_a_damaged_checkpoint_costs_only_its_steps(loop, unbroken, tmp_path):

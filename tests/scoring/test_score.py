@@ -528,9 +528,9 @@ def test_every_network_is_as_wide_as_configured_and_other_code_s_results_count_a
     config = tiny_config(**{"network.width": 16, "distill.reuse_images": True})
     experiment = Experiment(config, tmp_path)
     assert experiment.create_network("alexnet").feature_dim == 192 // 8  # of a 1x1 map
-    kept = evaluate.Kept(tmp_path, {"settings": experiment.evaluation_settings()})
+    kept = evaluate.ResultStore(tmp_path, {"settings": experiment.evaluation_settings()})
     kept.put(evaluate.Result(1000, 50.0, 60.0, [50.0] * 10, [(20, 1.0, 50.0)]))
     assert kept.get(1000) is not None
     monkeypatch.setattr(evaluate, "FORMAT", evaluate.FORMAT + 1)
-    later = evaluate.Kept(tmp_path, {"settings": experiment.evaluation_settings()})
+    later = evaluate.ResultStore(tmp_path, {"settings": experiment.evaluation_settings()})
     assert later.get(1000) is None

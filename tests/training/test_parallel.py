@@ -243,7 +243,7 @@ def test_an_evaluation_is_the_same_by_any_exact_strategy(tiny):
 
 
 def test_finished_networks_are_kept_whatever_is_left_to_train(tiny, tmp_path):
-    kept = evaluate.Kept(tmp_path, {"of": "a test"})
+    kept = evaluate.ResultStore(tmp_path, {"of": "a test"})
     expected = evaluations(tiny, "threads", kept)
     (tmp_path / "network-5.json").unlink()
     assert evaluations(tiny, "threads", kept) == expected

@@ -32,20 +32,20 @@ class Context:
       host: the long-tailed training set. Steps read it through the draw of their phase.
       network: architecture of the extractors.
       normaliser: pixels to network input.
-      form: name and factor of the parameterisation in which synthetic images are stored.
+      stored_as: name and factor of the parameterisation in which synthetic images are stored.
       devices: where steps run.
     """
 
     host: HostData
     network: Network
     normaliser: Normaliser
-    form: tuple[str, int]
+    stored_as: tuple[str, int]
     devices: Devices = ONE_DEVICE
 
     @property
     def parameterisation(self) -> Parameterisation:
         """How synthetic images are stored."""
-        return parameterisations.create(*self.form)
+        return parameterisations.create(*self.stored_as)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ class Context:
         step_size = None if lr is None else float(lr)
         labels = np.asarray(labels)
         return DistilledSet(
-            arrays, labels, *self.form, self.num_classes, logits=logits, lr=step_size
+            arrays, labels, *self.stored_as, self.num_classes, logits=logits, lr=step_size
         )
 
 

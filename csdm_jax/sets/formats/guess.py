@@ -41,20 +41,20 @@ def _of_folder(folder: Path) -> list[str]:
     """The formats all of whose files are there."""
     return [
         name
-        for name, form in FORMATS.items()
-        if all(any(folder.glob(pattern)) for pattern in form.files)
+        for name, fmt in FORMATS.items()
+        if all(any(folder.glob(pattern)) for pattern in fmt.files)
     ]
 
 
 def _of_file(file: Path) -> list[str]:
     """The formats that have a file of this name; else those that keep all in one of this kind."""
-    named = [name for name, form in FORMATS.items() if file.name in form.files]
+    named = [name for name, fmt in FORMATS.items() if file.name in fmt.files]
     if named:
         return named
     alike = [
         name
-        for name, form in FORMATS.items()
-        if len(form.files) == 1 and Path(form.files[0]).suffix == file.suffix != ".png"
+        for name, fmt in FORMATS.items()
+        if len(fmt.files) == 1 and Path(fmt.files[0]).suffix == file.suffix != ".png"
     ]
     return alike if len(alike) < 2 else _that_read(file, alike)
 

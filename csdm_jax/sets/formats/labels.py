@@ -9,7 +9,7 @@ from csdm_jax.sets.formats.base import Format
 SMALLEST = 1e-8  # probability that stands for 0 in logits
 
 
-def to_stored(labels: np.ndarray, form: Format, *, logits: bool = False) -> np.ndarray:
+def to_stored(labels: np.ndarray, fmt: Format, *, logits: bool = False) -> np.ndarray:
     """Class numbers, or probabilities (or `logits`), as the format stores them.
 
     Raises:
@@ -17,14 +17,14 @@ def to_stored(labels: np.ndarray, form: Format, *, logits: bool = False) -> np.n
     """
     if labels.ndim == 1:
         return labels.astype(np.int64)
-    if form.soft is None:
+    if fmt.soft is None:
         raise ValueError(
             f"this format holds class numbers only, the set has soft labels {labels.shape}: "
             "choose npz, safetensors, ddranking or mtt"
         )
-    if form.soft == "logits" and not logits:  # their softmax is the probabilities
+    if fmt.soft == "logits" and not logits:  # their softmax is the probabilities
         return np.log(np.maximum(labels, SMALLEST)).astype(np.float32)
-    if form.soft == "probabilities" and logits:
+    if fmt.soft == "probabilities" and logits:
         return _softmax(labels).astype(np.float32)
     return labels.astype(np.float32)
 
@@ -34,7 +34,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def from_stored(labels: np.ndarray, form: Format, images: int, classes: int | None) -> np.ndarray:
+def from_stored(labels: np.ndarray, fmt: Format, images: int, classes: int | None) -> np.ndarray:
     """int32 `[n]` class numbers or float32 `[n, K]` probabilities from a file.
 
     Raises:
@@ -52,12 +52,12 @@ def from_stored(labels: np.ndarray, form: Format, images: int, classes: int | No
             f"labels must be integers [n] or floats [n, K], got {labels.dtype} {labels.shape}: "
             "convert them"
         )
-    if form.soft is None:
+    if fmt.soft is None:
         raise ValueError(
             f"this format holds integer labels only, got {labels.dtype} {labels.shape}: "
             "give another format"
         )
-    return _soft(labels.astype(np.float32), form, classes)
+    return _soft(labels.astype(np.float32), fmt, classes)
 
 
 def _hard(labels: np.ndarray, classes: int | None) -> np.ndarray:
@@ -74,7 +74,7 @@ def _hard(labels: np.ndarray, classes: int | None) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def _soft(labels: np.ndarray, form: Format, classes: int | None) -> np.ndarray:
+def _soft(labels: np.ndarray, fmt: Format, classes: int | None) -> np.ndarray:
     if classes not in (None, labels.shape[1]):
         raise ValueError(
             f"soft labels must have a column for each of the {classes} classes, got "
@@ -84,7 +84,7 @@ def _soft(labels: np.ndarray, form: Format, classes: int | None) -> np.ndarray:
         raise ValueError("soft labels must be finite, some are not: the file is damaged")
     if are_probabilities(labels):
         return labels
-    if form.soft == "logits":
+    if fmt.soft == "logits":
         return _softmax(labels)
     sums = labels.sum(1)
     raise ValueError(

@@ -17,18 +17,18 @@ CLIPPED = 1.0
 """The same for images that are to be clipped."""
 
 
-def from_unit(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
+def from_unit(images: np.ndarray, fmt: Format, facts: Facts) -> np.ndarray:
     """Images `[n, H, W, ch]` in [0, 1] as the format stores them."""
-    space = form.space or "normalised"
+    space = fmt.space or "normalised"
     if space == "normalised":
         mean, std = constants(facts, images.shape[-1])
         images = ((images - mean) / std).astype(np.float32)
     elif space == "uint8":
         images = np.round(images * 255).astype(np.uint8)
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if form.layout == "NCHW" else images)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if fmt.layout == "NCHW" else images)
 
 
-def to_unit(images: np.ndarray, form: Format, facts: Facts, *, clip: bool = False) -> np.ndarray:
+def to_unit(images: np.ndarray, fmt: Format, facts: Facts, *, clip: bool = False) -> np.ndarray:
     """Stored images as float32 `[n, H, W, ch]` on the scale where black is 0 and white 1.
 
     Images that were normalised may leave [0, 1]: optimising them there does that, and clipping
@@ -37,8 +37,8 @@ def to_unit(images: np.ndarray, form: Format, facts: Facts, *, clip: bool = Fals
     Raises:
       ValueError: when layout, size or value range are not those of the format and the facts.
     """
-    images = check_layout(images, form, facts)
-    space = facts.space or form.space
+    images = check_layout(images, fmt, facts)
+    space = facts.space or fmt.space
     if space is None:
         raise ValueError(
             "the files do not say whether the images are normalised or ZCA-whitened: give "
@@ -75,14 +75,14 @@ def _remedy(space: str) -> str:
     return "give space=uint8 (--space=uint8)"
 
 
-def check_layout(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
+def check_layout(images: np.ndarray, fmt: Format, facts: Facts) -> np.ndarray:
     """The images as NHWC.
 
     Raises:
       ValueError: when they are no images, or not of the layout or size that is expected.
     """
-    axes = "[n, ch, H, W]" if form.layout == "NCHW" else "[n, H, W, ch]"
-    channel = 1 if form.layout == "NCHW" else 3
+    axes = "[n, ch, H, W]" if fmt.layout == "NCHW" else "[n, H, W, ch]"
+    channel = 1 if fmt.layout == "NCHW" else 3
     if images.ndim != 4 or 0 in images.shape or images.shape[channel] not in (1, 3):
         raise ValueError(
             f"images of this format must be {axes} with ch 1 or 3, got shape {images.shape}: "
@@ -90,7 +90,7 @@ def check_layout(images: np.ndarray, form: Format, facts: Facts) -> np.ndarray:
         )
     if not (np.issubdtype(images.dtype, np.floating) or images.dtype == np.uint8):
         raise ValueError(f"images must be floats or uint8, got {images.dtype}: convert them")
-    if form.layout == "NCHW":
+    if fmt.layout == "NCHW":
         images = images.transpose(0, 2, 3, 1)
     if facts.image_shape is not None and images.shape[1:] != facts.image_shape:
         raise ValueError(

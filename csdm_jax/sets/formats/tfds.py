@@ -97,7 +97,7 @@ def read(path: Path, card: dict[str, Any]) -> Content:
     if not shards:
         raise FileNotFoundError(
             f"{path} has no {SHARDS} file: give the folder of one version, "
-            "prepared with file_format='array_record'"
+            "prepared with fmt='array_record'"
         )
     images, labels = decode_all(item for shard in shards for item in _examples(shard))
     expected = _length(path / "dataset_info.json")
