@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import runpy
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -84,10 +85,10 @@ def several(rule: Rule, *, least: int = 0) -> Rule:
 
 
 def _is_count(one: Any) -> bool:
-    number = one.rpartition(":")[2] if isinstance(one, str) and ":" in one else one
-    if isinstance(number, str):
-        number = int(number) if number.isascii() and number.isdecimal() else 0
-    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+    if isinstance(one, str):
+        digits = re.fullmatch(r".*:0*([1-9][0-9]{0,9})", one, re.DOTALL)
+        one = int(digits[1]) if digits else 0
+    return isinstance(one, int) and not isinstance(one, bool) and 1 <= one < 2**31
 
 
 TEXT = Rule("a string of printable characters", lambda v: isinstance(v, str) and v.isprintable())
@@ -97,7 +98,7 @@ AUGMENTATION = Rule(
     lambda v: isinstance(v, str) and (v == "none" or all(op in OPS for op in v.split("_"))),
 )
 COUNTS = Rule(
-    "a tuple of numbers from 1, one a class in label order, or of texts 'class name:number'",
+    "a tuple of numbers from 1 to 2147483647, one a class in label order, or of 'class:number'",
     lambda v: isinstance(v, tuple) and all(map(_is_count, v)),
 )
 SEED = integer(0, 2**31 - 1)
