@@ -28,6 +28,10 @@ TRAIN, TESTS = ("train", "training"), ("test", "val", "validation")
 """Names of the splits, in any case; the first of `TESTS` that is there is the test set."""
 
 
+SNIFFED = 2**20
+"""Bytes at the start of a file of unknown ending that tell whether it is an image."""
+
+
 class Image(NamedTuple):
     """A file that is read: its path below the root, its class, and whether it is a test image."""
 
@@ -148,7 +152,7 @@ def _reason(path: str, layout: Layout, tree: Tree) -> str:
         if (top := path.partition("/")[0]) in layout.unused:
             return f"in {top}/, which is neither the training nor the test set"
         return "in no class folder" if suffix in suffixes() else "no image, in no class folder"
-    if suffix in suffixes() or is_image(tree.read(path)):
+    if suffix in suffixes() or is_image(tree.read(path, SNIFFED)):
         return ""
     return f"no image ({suffix or 'no ending'})"
 
@@ -196,7 +200,7 @@ def _build(
     def encoded() -> Iterator[Encoded]:
         for path, label, _ in tracked(images, f"reading {name}", len(images)):
             where = printable(str(root / path))
-            yield Encoded(where, tree.read(path), classes.index(label))
+            yield Encoded(where, tree.read(path, -1), classes.index(label))
 
     test = np.array([image.test for image in images])
     numbers = np.array([classes.index(image.label) for image in images])

@@ -102,8 +102,9 @@ def _decode(encoded: Encoded, resolution: int | None, resize: str) -> tuple[np.n
             animated = bool(getattr(image, "is_animated", False))
             orientation = image.getexif().get(_ORIENTATION, 1)
             pixels = _composed(image)
-            pixels.getexif()[_ORIENTATION] = orientation
-            pixels = ImageOps.exif_transpose(pixels)
+            if orientation != 1:
+                pixels.getexif()[_ORIENTATION] = orientation
+                pixels = ImageOps.exif_transpose(pixels)
     except (
         OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError
     ) as error:  # fmt: skip

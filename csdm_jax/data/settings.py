@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from csdm_jax import data
@@ -10,14 +11,14 @@ from csdm_jax.runtime.fields import SEED, TEXT, Field, Rule, choice, integer, nu
 
 
 def _is_count(one: Any) -> bool:
-    number = one.rpartition(":")[2] if isinstance(one, str) and ":" in one else one
-    if isinstance(number, str):
-        number = int(number) if number.isascii() and number.isdecimal() else 0
-    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number < 2**31
+    if isinstance(one, str):
+        digits = re.fullmatch(r".*:0*([1-9][0-9]{0,9})", one, re.DOTALL)
+        one = int(digits[1]) if digits else 0
+    return isinstance(one, int) and not isinstance(one, bool) and 1 <= one < 2**31
 
 
 COUNTS = Rule(
-    "a tuple of numbers from 1, one a class in label order, or of texts 'class name:number'",
+    "a tuple of numbers from 1 to 2147483647, one a class in label order, or of 'class:number'",
     lambda v: isinstance(v, tuple) and all(map(_is_count, v)),
 )
 FIELDS = {

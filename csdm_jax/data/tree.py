@@ -28,7 +28,7 @@ class Tree(NamedTuple):
       hidden: paths of hidden files and folders.
       dangling: paths of links that lead nowhere.
       loops: paths of links to a folder above them.
-      read: the content of a file.
+      read: the first bytes of a file, as many as are asked for, or with -1 all.
     """
 
     files: dict[str, Any]
@@ -36,7 +36,7 @@ class Tree(NamedTuple):
     hidden: list[str]
     dangling: list[str]
     loops: list[str]
-    read: Callable[[str], bytes]
+    read: Callable[[str, int], bytes]
 
     def below(self, prefix: str) -> Tree:
         """The part below a folder, its paths counted from there."""
@@ -50,7 +50,7 @@ class Tree(NamedTuple):
             cut(self.hidden),
             cut(self.dangling),
             cut(self.loops),
-            lambda path: self.read(prefix + path),
+            lambda path, most: self.read(prefix + path, most),
         )
 
 
@@ -70,7 +70,11 @@ def open_tree(path: Path) -> contextlib.AbstractContextManager[Tree]:
 
 @contextlib.contextmanager
 def _open_folder(root: Path) -> Iterator[Tree]:
-    tree = Tree({}, [], [], [], [], lambda path: (root / path).read_bytes())
+    def read(path: str, most: int) -> bytes:
+        with open(root / path, "rb") as file:
+            return file.read(most)
+
+    tree = Tree({}, [], [], [], [], read)
     try:
         _walk(root, "", (os.path.realpath(root),), tree)
     except OSError as error:
@@ -115,7 +119,12 @@ def _open_zip(path: Path) -> Iterator[Tree]:
                 for name, info in sorted(seen.items())
                 if not info.is_dir()
             }
-            yield Tree(files, folders, hidden, [], [], lambda name: archive.read(named[name]))
+
+            def read(name: str, most: int) -> bytes:
+                with archive.open(named[name]) as file:
+                    return file.read(most)
+
+            yield Tree(files, folders, hidden, [], [], read)
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
         raise ValueError(
             f"cannot read {path}: {error}; give a folder or an undamaged, unencrypted .zip"

@@ -7,10 +7,11 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.config import ConfigError
 
 FILES = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.py"))
+BENCHMARKS = [path for path in FILES if path.stem != "own_data"]
 
 
 @pytest.mark.parametrize("argument", ["", "cpu", "imb=20,ipc=5", "ipc=3,cpu"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_every_config_is_valid_and_takes_its_arguments(path, argument):
     config = configuration.load(f"{path}:{argument}")
     configuration.validate(config)
@@ -25,8 +26,17 @@ def test_the_docstring_of_a_config_gives_its_command(path):
     assert f"--config=configs/{path.name}" in ast.get_docstring(ast.parse(path.read_text()))
 
 
+def test_own_data_have_a_config_with_arguments_of_its_own():
+    (path,) = set(FILES) - set(BENCHMARKS)
+    config = configuration.load(f"{path}:source=npz,size=64,holdout=0.25,ipc=1,cpu")
+    configuration.validate(config)
+    read = (config.data.name, config.data.image_size, config.data.holdout, config.data.rule)
+    assert read == ("npz", 64, 0.25, "auto") and config.network.depth == 4
+    assert (config.distill.ipc, config.alpha.head) == (1, 0.11)
+
+
 def test_the_four_data_sets_of_the_project_have_a_config():
-    names = {path.stem for path in FILES}
+    names = {path.stem for path in BENCHMARKS}
     assert names == {"digits_lt", "cifar10_lt", "cifar100_lt", "imagenet_subset_lt"}
 
 

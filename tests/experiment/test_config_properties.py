@@ -42,6 +42,8 @@ def likely(name):
     default, rule = SCHEMA[name]
     if rule.names:
         one = st.sampled_from(rule.names)
+    elif name == "data.counts":
+        one = st.sampled_from([5, 0, "cat:5", "a:b:007", "cat:0", "cat", ":3", "cat:٣"])
     elif isinstance(default, str):
         one = st.lists(st.sampled_from(["color", "crop", "none", "blur"]), max_size=3).map("_".join)
     else:
@@ -54,6 +56,16 @@ FIELDS = st.sampled_from(sorted(SCHEMA))
 CHANGES = FIELDS.flatmap(
     lambda name: st.tuples(st.just(name), st.one_of(ANYTHING, likely(name), likely(name)))
 )
+
+
+def is_count(one):
+    """A number from 1 to 2147483647, or a text that ends with one behind a colon."""
+    if isinstance(one, str):
+        _, colon, digits = one.rpartition(":")
+        fine = bool(colon and digits) and set(digits) <= set("0123456789")
+        digits = digits.lstrip("0")
+        return fine and 0 < len(digits) <= 10 and int(digits) < 2**31
+    return type(one) is int and 1 <= one < 2**31
 
 
 def allowed(words, value):
@@ -74,6 +86,8 @@ def allowed(words, value):
     if match := re.fullmatch(r"operations of (.*) joined by '_', or 'none'", words):
         known = match[1].split(", ")
         return value == "none" or (isinstance(value, str) and set(value.split("_")) <= set(known))
+    if words.startswith("a tuple of numbers from 1 to 2147483647"):
+        return isinstance(value, tuple) and all(map(is_count, value))
     if words == "True or False":
         return value is True or value is False
     if words == "a string of printable characters":
