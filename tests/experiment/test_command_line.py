@@ -14,6 +14,7 @@ import pytest
 from csdm_jax import data, export, import_set, page, report, reproduce
 from csdm_jax.experiment import command_line, saved
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting import table
 from csdm_jax.storage import files
 from tests.finished import write_run
@@ -257,5 +258,5 @@ def test_files_come_before_the_screen(tmp_path):
 
     write_run(tmp_path, "csdm", 0, [50.0, 52.0])
     with contextlib.redirect_stdout(Full()), pytest.raises(OSError, match="the screen is gone"):
-        table.write(tmp_path, [tmp_path])
+        table.write(tmp_path, [tmp_path], OF_THE_RUN)
     assert {"table.md", "table.json", "report.html"} <= {p.name for p in tmp_path.iterdir()}
