@@ -240,7 +240,7 @@ def test_a_screen_for_ascii_costs_characters_and_not_the_report(tmp_path):
         "from csdm_jax.reporting import table\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "with command_line.reported():\n"
-        "    table.write(folder, [folder])\n"
+        "    table.write(folder, [folder], ())\n"
     )
     for environment in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
         result = run(tmp_path, program=("-c", draw), **environment)
