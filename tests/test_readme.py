@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +49,7 @@ def test_every_file_and_folder_named_exists():
         named += re.findall(r"results/[\w./]+", config.read_text())
     for path in named:
         assert (ROOT / path.rstrip(".")).exists(), path
+
+
+def test_the_table_of_methods_is_the_registry():
+    assert methods.table() in README
