@@ -49,7 +49,7 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
       Interrupted: when a signal asked for the end; the processes were told, and have ended.
     """
     waiting, failed = list(jobs), []
-    shares = _shares(min(at_once, len(jobs)))
+    shares = _core_sets(min(at_once, len(jobs)))
     at_once = len(shares)
     progress = Progress(label, done + len(jobs), done=done)
     running: list[tuple[Job, subprocess.Popen, Cores]] = []
@@ -71,7 +71,7 @@ def run_all(jobs: Sequence[Job], *, at_once: int, label: str, done: int = 0) -> 
     return failed
 
 
-def _shares(count: int) -> list[Cores]:
+def _core_sets(count: int) -> list[Cores]:
     """The cores of each of `count` jobs: equal shares of their own, or all of them."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     size = len(cores) // max(count, 1)

@@ -68,8 +68,8 @@ def test_as_many_shares_as_jobs_and_all_cores_where_they_are_too_few(tmp_path):
 
 def test_shares_are_equal_whatever_is_left(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
-    assert jobs._shares(2) == [{0, 1}, {2, 3}]
-    assert jobs._shares(6) == [None] * 6
+    assert jobs._core_sets(2) == [{0, 1}, {2, 3}]
+    assert jobs._core_sets(6) == [None] * 6
 
 
 @on_linux
