@@ -28,9 +28,9 @@ _PROCESS = flags.DEFINE_integer("process_id", None, "Number of this process, fro
 
 def main(argv: list[str]) -> None:
     """Runs the experiment that the flags describe and prints its table."""
-    if len(argv) > 1:
-        raise app.UsageError(f"arguments without a flag: {' '.join(argv[1:])}")
     with command_line.reported(), interruption.handled():
+        if len(argv) > 1:
+            raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
         config = FLAGS.configuration()
         if _DISTRIBUTED.value or _COORDINATOR.value is not None:
             cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

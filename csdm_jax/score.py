@@ -45,9 +45,9 @@ _FACTOR = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     """Scores the set that the command line names and prints its tables."""
-    if len(argv) != 2:
-        raise app.UsageError(f"give one file or folder of a set, got {argv[1:]}")
     with command_line.reported(), interruption.handled():
+        if len(argv) != 2:
+            raise ValueError(f"give one file or folder of a set, got {argv[1:]} (see --help)")
         path = paths.given(argv[1])
         config = _FLAGS.configuration()
         resolved = path.resolve()  # files of one format share a name: their folder tells them apart

@@ -73,6 +73,13 @@ def test_a_wrong_argument_of_a_config_is_one_line(tmp_path):
     assert line == "error: config argument imb='ten': it must be of type float (see --help)"
 
 
+def test_a_word_without_a_flag_and_a_missing_config_are_one_line():
+    assert one_line(run(DIGITS, "steps=3")).endswith("without a flag: steps=3 (see --help)")
+    assert "--config must have a value" in one_line(run())
+    none = run(DIGITS, program=("-m", "csdm_jax.score"))
+    assert "give one file or folder of a set, got []" in one_line(none)
+
+
 def test_a_config_that_is_wrong_python_is_one_line(tmp_path):
     (tmp_path / "mine.py").write_text("def get_config():\n    return nothing\n")
     assert "name 'nothing' is not defined" in one_line(run(f"--config={tmp_path / 'mine.py'}"))

@@ -6,9 +6,11 @@ import pytest
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
+from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
+from csdm_jax.training import extractors
 
 
 def quick(**fields):
@@ -62,6 +64,15 @@ def test_a_smaller_rerun_does_not_replace_a_finished_report(tmp_path, less, mess
         stages.check_claim(smaller, tmp_path)
     stages.check_claim(quick(**LARGER), tmp_path)
     stages.check_claim(quick(**(LARGER | {"distill.seeds": (0, 1, 2)})), tmp_path)
+
+
+def test_the_pool_s_folder_is_read_as_a_shell_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(extractors, "trained", lambda folder, *rest: asked.append(folder))
+    for given in ("~/my pool/", ""):
+        Experiment(quick(**{"extractors.pool_dir": given}), tmp_path / "w").trained_extractor()
+    assert asked == [tmp_path / "my pool", tmp_path / "w" / "extractors"]
 
 
 def test_another_configuration_is_told_which_flag_takes_up_the_directory(tmp_path):
