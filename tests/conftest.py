@@ -22,7 +22,10 @@ from csdm_jax.data.device import DeviceData, to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
 from csdm_jax.data.preprocessing import Normaliser
+from tests import shapes
 from tests.problem import tiny_dataset
+
+shapes.install()
 
 
 @dataclasses.dataclass(frozen=True)
