@@ -1,4 +1,4 @@
-"""Evaluation: fresh networks trained on the distilled set, tested on the whole balanced test set.
+"""Evaluation: fresh networks trained on the distilled set, tested on the whole test set.
 
 The reported accuracy is the last epoch's. The best epoch's is kept beside it for comparison with
 tables that select on the test set, and is labelled optimistic wherever it is shown.

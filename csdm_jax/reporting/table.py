@@ -146,7 +146,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    joined = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    # A class name may hold the sign between cells.
+    safe = ([cell.replace("|", r"\|") for cell in cells] for cells in (columns, *rows))
+    joined = ["| " + " | ".join(cells) + " |" for cells in safe]
     return [joined[0], "|---" * len(columns) + "|", *joined[1:]]
 
 

@@ -47,6 +47,8 @@ class RealSet:
 def real_sets(experiment: Experiment) -> list[RealSet]:
     """The whole training set of an experiment's data, and the long-tailed one where it differs.
 
+    The whole one is called balanced where a long tail was cut from it; where every image is kept it
+    may be long-tailed itself.
     While tuning, the long-tailed one alone: the rest of the training images are what is tested on.
     """
     if experiment.config.evaluate.on == "tuning":
@@ -59,8 +61,7 @@ def real_sets(experiment: Experiment) -> list[RealSet]:
         "images_sha256": whole.sha256(),
     }
     part = len(experiment.host) < len(whole)
-    equal = len(set(whole.counts)) == 1
-    sets = [RealSet("balanced" if part or equal else "all images", whole, identity)]
+    sets = [RealSet("balanced" if part else "all images", whole, identity)]
     if part:
         sets.append(RealSet("long-tailed", experiment.host, experiment.data_identity))
     return sets

@@ -122,8 +122,8 @@ def _robust(score: dict[str, Any]) -> list[list[str]]:
             "the recipe of config.extractors. set hard: with hard labels. random: as many random "
             f"real images of each class as networks train on from the set, {taught}. plain: "
             "without augmentation and CutMix. HLR = real - set hard; IOR = set - random. "
-            "References balanced: from all training images; long-tailed: from the long-tailed "
-            "training set.",
+            "References balanced, all images: from all training images; long-tailed: from the "
+            "long-tailed training set.",
         ],
     ]
 

@@ -78,6 +78,10 @@ def test_class_names_in_any_bytes_and_script_are_drawn():
     assert figures.shortened("caf\udce9") == r"caf\xe9"
 
 
+def test_a_class_name_does_not_end_a_cell():
+    assert table.markdown(["class"], [["a|b"]])[-1] == r"| a\|b |"
+
+
 def test_the_factor_in_the_table_is_the_data_s_own(workdir):
     row = table.gather(table.run_folders(workdir), OF_THE_RUN)[0]
     natural = row["data"] | {"imbalance_factor": None, "seed": None, "rule": "none"}

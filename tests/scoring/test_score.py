@@ -265,6 +265,19 @@ def test_numbered_classes_are_matched_by_name_whatever_their_order(tmp_path):
     np.testing.assert_array_equal(first, digit_images(2)[0][18])
 
 
+def test_the_only_reference_of_a_set_that_is_kept_whole_is_all_images(tmp_path):
+    config = tiny_config(**{"data.rule": "none"})
+    (whole,) = real_sets(Experiment(config, tmp_path))
+    assert whole.name == "all images" and len(whole.images) == 1297
+
+
+def test_classes_are_listed_head_to_tail_in_the_table_of_a_score():
+    score = known_score()
+    score["data"] |= {"counts": [1, 9, 5]}
+    text = table.markdown(score)
+    assert text.index("| green | 9") < text.index("| blue | 5") < text.index("| red | 1")
+
+
 def test_a_set_is_told_from_others_by_its_arrays(tmp_path):
     digests = [
         read(digit_run(tmp_path / str(n), **kind), DIGITS, Facts()).facts["sha256"]
