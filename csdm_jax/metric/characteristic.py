@@ -20,8 +20,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike, DTypeLike
 
 from csdm_jax.metric.checks import as_features, check_chunks, check_sample
-from csdm_jax.metric.comparison import Comparison, Sample, is_static
+from csdm_jax.metric.comparison import Comparison, is_static
 from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos, varying_like
+from csdm_jax.metric.ragged import Ragged
 
 Spectrum = tuple[jax.Array, jax.Array]  # real and imaginary part: gradients stay real
 
@@ -62,7 +63,7 @@ def characteristic_function(
     check_sample("x", x, frequencies, weights, ranks=(2,))
     check_chunks(sample_chunk=sample_chunk)
     weights = None if weights is None else jnp.asarray(weights)
-    real, imaginary = _spectrum(Sample(x, weights, x.shape[:1]), frequencies, sample_chunk)
+    real, imaginary = _spectrum(Ragged(x, x.shape[:1], weights=weights), frequencies, sample_chunk)
     return jax.lax.complex(real[0], imaginary[0])
 
 
@@ -115,7 +116,7 @@ def spectral_means(
 
 
 def _spectrum(
-    sample: Sample,
+    sample: Ragged,
     frequencies: jax.Array,
     sample_chunk: int | None,
     matmul_dtype: DTypeLike | None = None,
@@ -123,9 +124,9 @@ def _spectrum(
     """Characteristic functions of all classes at once, two arrays [C, T]."""
     if sample.sizes is None:
         return _spectra_of_equal_classes(sample, frequencies, sample_chunk, matmul_dtype)
-    dtype = compute_dtype(sample.x, frequencies)
+    dtype = compute_dtype(sample.values, frequencies)
     weights = normalised_weights(sample, dtype)
-    members, first, reach = _windows(sample, _tile_size(sample.x.shape[0], sample_chunk))
+    members, first, reach = _windows(sample, _tile_size(sample.values.shape[0], sample_chunk))
     tile = members.shape[1]
 
     def add_tile(totals: Spectrum, rows: tuple[jax.Array, ...]) -> Spectrum:
@@ -144,15 +145,15 @@ def _spectrum(
 
     policy = _KEEP_PHASES if sample_chunk is None else None
     add_tile = jax.checkpoint(add_tile, prevent_cse=False, policy=policy)
-    zero = jnp.zeros((sample.classes, frequencies.shape[0]), dtype)
-    zero = varying_like(zero, sample.x, weights, frequencies)
-    tiles = (row_chunks(sample.x, tile), row_chunks(weights, tile), members, first)
+    zero = jnp.zeros((sample.num_classes, frequencies.shape[0]), dtype)
+    zero = varying_like(zero, sample.values, weights, frequencies)
+    tiles = (row_chunks(sample.values, tile), row_chunks(weights, tile), members, first)
     totals, _ = jax.lax.scan(lambda t, rows: (add_tile(t, rows), None), (zero, zero), tiles)
     return totals
 
 
 def _spectra_of_equal_classes(
-    sample: Sample,
+    sample: Ragged,
     frequencies: jax.Array,
     sample_chunk: int | None,
     matmul_dtype: DTypeLike | None,
@@ -160,12 +161,12 @@ def _spectra_of_equal_classes(
     """The same for features [C, n, d], whose sizes may be symbols: class by class."""
 
     def of_one(x: jax.Array, weights: jax.Array | None) -> Spectrum:
-        one = Sample(x, weights, x.shape[:1])
+        one = Ragged(x, x.shape[:1], weights=weights)
         real, imaginary = _spectrum(one, frequencies, sample_chunk, matmul_dtype)
         return real[0], imaginary[0]
 
     return jax.vmap(of_one, in_axes=(0, None if sample.weights is None else 0))(
-        sample.x, sample.weights
+        sample.values, sample.weights
     )
 
 
@@ -183,11 +184,11 @@ def _phases(x: jax.Array, frequencies: jax.Array, matmul_dtype: DTypeLike | None
     return checkpoint_name(jax.vmap(phase, out_axes=1)(frequencies), "phases")
 
 
-def normalised_weights(sample: Sample, dtype: jnp.dtype) -> jax.Array:
+def normalised_weights(sample: Ragged, dtype: jnp.dtype) -> jax.Array:
     """Weights [N], of any scale, as ones that sum to 1 over the rows of each class."""
     assert sample.sizes is not None
-    rows, sizes = sample.x.shape[0], sample.sizes
-    if sample.weights is None and is_static(sample.x):
+    rows, sizes = sample.values.shape[0], sample.sizes
+    if sample.weights is None and is_static(sample.values):
         return jnp.asarray(np.repeat(1.0 / np.array(sizes), sizes), dtype)
     if sample.weights is None:
         return jnp.full((rows,), 1.0, dtype) / rows
@@ -236,7 +237,7 @@ def _tile_size(rows: int, sample_chunk: int | None) -> int:
     return next((tile for tile in smaller if rows % tile == 0), size)
 
 
-def _windows(sample: Sample, tile: int) -> tuple[jax.Array, jax.Array, int]:
+def _windows(sample: Ragged, tile: int) -> tuple[jax.Array, jax.Array, int]:
     """Which classes each tile has rows of.
 
     Classes lie one after the other, so that a tile sees a window of them: sums over a window in
@@ -247,12 +248,12 @@ def _windows(sample: Sample, tile: int) -> tuple[jax.Array, jax.Array, int]:
         [tiles], and the number of classes of a window, common to all.
     """
     assert sample.sizes is not None
-    if sample.classes == 1:
-        count = -(-sample.x.shape[0] // tile)
+    if sample.num_classes == 1:
+        count = -(-sample.values.shape[0] // tile)
         return jnp.zeros((count, tile), jnp.int32), jnp.zeros(count, jnp.int32), 1
-    rows = np.repeat(np.arange(sample.classes), sample.sizes)
+    rows = np.repeat(np.arange(sample.num_classes), sample.sizes)
     classes = np.pad(rows, (0, -len(rows) % tile), mode="edge").reshape(-1, tile)
     reach = int(np.max(classes[:, -1] - classes[:, 0])) + 1
-    first = np.minimum(classes[:, 0], sample.classes - reach)
+    first = np.minimum(classes[:, 0], sample.num_classes - reach)
     members = (classes - first[:, None]).astype(np.int32)
     return jnp.asarray(members), jnp.asarray(first.astype(np.int32)), reach

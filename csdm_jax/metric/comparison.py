@@ -17,6 +17,7 @@ from csdm_jax.metric.checks import (
     check_sizes,
     known,
 )
+from csdm_jax.metric.ragged import Ragged
 
 
 class Options(TypedDict, total=False):
@@ -30,26 +31,6 @@ class Options(TypedDict, total=False):
     frequency_chunk: int | None
     sample_chunk: int | None
     matmul_dtype: DTypeLike | None
-
-
-class Sample(NamedTuple):
-    """The features of all classes.
-
-    Attributes:
-        x: shape [N, d], one class after the other, any float dtype; or [C, n, d] where a size is
-            symbolic (`jax.export`), all classes having n rows.
-        weights: shape [N] or [C, n], non-negative, or None where all rows of a class count alike.
-        sizes: rows of each class of [N, d], in order; they add up to N. None for [C, n, d].
-    """
-
-    x: jax.Array
-    weights: jax.Array | None
-    sizes: tuple[int, ...] | None
-
-    @property
-    def classes(self) -> int:
-        """How many there are."""
-        return self.x.shape[0] if self.sizes is None else len(self.sizes)
 
 
 class Comparison(NamedTuple):
@@ -66,8 +47,8 @@ class Comparison(NamedTuple):
         one_class: whether results per class are scalars.
     """
 
-    real: Sample
-    synthetic: Sample
+    real: Ragged
+    synthetic: Ragged
     frequencies: jax.Array
     alpha: jax.Array
     frequency_chunk: int | None
@@ -77,8 +58,8 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    real: ArrayLike,
-    synthetic: ArrayLike,
+    real: ArrayLike | Ragged,
+    synthetic: ArrayLike | Ragged,
     frequencies: ArrayLike,
     *,
     alpha: ArrayLike = 0.5,
@@ -101,8 +82,9 @@ def compare(
     Raises:
         ValueError: as `sdd_loss`.
     """
-    real, synthetic = (
-        as_features(f"{name} features", x) for name, x in zip(names, (real, synthetic), strict=True)
+    real, real_weights, real_sizes = _taken_apart(names[0], real, real_weights, real_sizes)
+    synthetic, synthetic_weights, synthetic_sizes = _taken_apart(
+        names[1], synthetic, synthetic_weights, synthetic_sizes
     )
     frequencies = as_features("frequencies", frequencies)
     check_pair(
@@ -124,9 +106,26 @@ def compare(
     )
 
 
+def _taken_apart(
+    name: str,
+    side: ArrayLike | Ragged,
+    weights: ArrayLike | None,
+    sizes: tuple[int, ...] | None,
+) -> tuple[jax.Array, ArrayLike | None, tuple[int, ...] | None]:
+    """Features, weights and sizes of a side, however they were given."""
+    if isinstance(side, Ragged):
+        if weights is not None or sizes is not None:
+            raise ValueError(
+                f"{name} features are Ragged and have weights and sizes of their own: leave "
+                f"{name}_weights and {name}_sizes out"
+            )
+        return as_features(f"{name} features", side.values), side.weights, side.sizes
+    return as_features(f"{name} features", side), weights, sizes
+
+
 def _as_sample(
     name: str, x: jax.Array, weights: ArrayLike | None, sizes: tuple[int, ...] | None
-) -> Sample:
+) -> Ragged:
     """Features [n, d], [C, n, d] or, with sizes, [N, d] as the rows of all classes."""
     if sizes is not None:
         check_sizes(name, x, weights, sizes)
@@ -137,10 +136,9 @@ def _as_sample(
         sizes = x.shape[:1]
     weights = None if weights is None else jnp.asarray(weights)
     if sizes is None:
-        return Sample(x, weights, None)
-    return Sample(
-        x.reshape(-1, x.shape[-1]), None if weights is None else jnp.ravel(weights), sizes
-    )
+        return Ragged(x, None, weights=weights)
+    weights = None if weights is None else jnp.ravel(weights)
+    return Ragged(x.reshape(-1, x.shape[-1]), sizes, weights=weights)
 
 
 def is_static(x: jax.Array) -> bool:
@@ -149,13 +147,13 @@ def is_static(x: jax.Array) -> bool:
 
 
 def _check_classes(
-    real: Sample, synthetic: Sample, alpha: ArrayLike, *, one_class: bool
+    real: Ragged, synthetic: Ragged, alpha: ArrayLike, *, one_class: bool
 ) -> jax.Array:
     """Check that both sides have the same classes and alpha fits; it comes back as an array."""
-    classes = real.classes
-    if classes != synthetic.classes:
+    classes = real.num_classes
+    if classes != synthetic.num_classes:
         raise ValueError(
-            f"real features have {classes} classes, synthetic {synthetic.classes}: pass the "
+            f"real features have {classes} classes, synthetic {synthetic.num_classes}: pass the "
             "same classes on both sides, with real_sizes and synthetic_sizes"
         )
     if np.shape(alpha) not in ((), () if one_class else (classes,)):

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from csdm_jax.metric.characteristic import Spectrum, spectral_means
 from csdm_jax.metric.comparison import Options, compare
 from csdm_jax.metric.numerics import safe_sqrt
+from csdm_jax.metric.ragged import Ragged
 
 
 def sdd(
@@ -65,7 +66,10 @@ def sdd(
 
 
 def sdd_loss(
-    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
+    real: ArrayLike | Ragged,
+    synthetic: ArrayLike | Ragged,
+    frequencies: ArrayLike,
+    **options: Unpack[Options],
 ) -> jax.Array:
     """Class-aware spectral discrepancy, summed over the classes.
 
@@ -75,7 +79,8 @@ def sdd_loss(
     Args:
         real: real features, shape [n, d] (one class) or [C, n, d], any real dtype; computed in
             float32 or wider. Classes of different sizes: put them one after the other, [N, d],
-            and give `real_sizes`; or pad, and weigh the padding with zero.
+            and give `real_sizes`, or a `Ragged` that has them; or pad, and weigh the padding with
+            zero.
         synthetic: synthetic features, shape [m, d] or [C, m, d], or [M, d] likewise.
         frequencies: shape [T, d], from `sample_frequencies`.
         alpha: weight of the amplitude against the phase, in the open interval (0, 1); a scalar,
@@ -111,7 +116,10 @@ def sdd_loss(
 
 
 def sdd_parts(
-    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
+    real: ArrayLike | Ragged,
+    synthetic: ArrayLike | Ragged,
+    frequencies: ArrayLike,
+    **options: Unpack[Options],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`sdd_loss` together with its amplitude and phase, unweighted.
 
@@ -140,7 +148,10 @@ def sdd_parts(
 
 
 def cfd_loss(
-    real: ArrayLike, synthetic: ArrayLike, frequencies: ArrayLike, **options: Unpack[Options]
+    real: ArrayLike | Ragged,
+    synthetic: ArrayLike | Ragged,
+    frequencies: ArrayLike,
+    **options: Unpack[Options],
 ) -> jax.Array:
     """Characteristic function discrepancy of NCFM: a square root at each frequency.
 

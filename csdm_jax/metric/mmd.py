@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 
 from csdm_jax.metric.characteristic import normalised_weights
 from csdm_jax.metric.checks import as_features, check_chunks, check_kernel, check_weights
-from csdm_jax.metric.comparison import Sample
 from csdm_jax.metric.kernels import Kernel
 from csdm_jax.metric.numerics import compute_dtype, row_chunks
+from csdm_jax.metric.ragged import Ragged
 
 
 def mmd2(
@@ -93,7 +93,7 @@ def _rows_and_weights(
             raise ValueError(f"{name}_weights need unbiased=False: the U-statistic takes none")
         check_weights(name, x, weights)
         weights = jnp.asarray(weights)
-    shares = normalised_weights(Sample(x, weights, x.shape[:1]), compute_dtype(x))
+    shares = normalised_weights(Ragged(x, x.shape[:1], weights=weights), compute_dtype(x))
     if weights is not None:
         x = jnp.where(shares[:, None] > 0, x, 0)  # 0 * NaN would be NaN
     return x, shares

@@ -21,16 +21,22 @@ class Ragged:
     """What belongs to several classes, one class after the other.
 
     Attributes:
-      values: `[N, ...]`, any dtype.
-      sizes: rows of each class, in order; static, they add up to N.
-      classes: int32 `[k]`, which classes these are.
-      weights: float32 `[N]`, 0 for a row that only pads a small class; None when all count alike.
+      values: `[N, ...]`, any dtype; or `[C, n, ...]` where all classes have n rows.
+      sizes: rows of each class, in order; static, they add up to N. None for `[C, n, ...]`.
+      classes: int32 `[k]`, which classes these are; None where their order says it.
+      weights: `[N]` or `[C, n]`, non-negative, 0 for a row that only pads a small class; None when
+        all rows of a class count alike.
     """
 
     values: jax.Array
-    sizes: tuple[int, ...]
-    classes: jax.Array
+    sizes: tuple[int, ...] | None
+    classes: jax.Array | None = None
     weights: jax.Array | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return self.values.shape[0] if self.sizes is None else len(self.sizes)
 
     def with_values(self, values: jax.Array) -> Ragged:
         """Other values `[N, ...]` of the same rows: the images of row numbers, their features."""
@@ -39,22 +45,25 @@ class Ragged:
     @property
     def ids(self) -> jax.Array:
         """Class of each row, int32 `[N]`."""
-        total = sum(self.sizes)
-        return jnp.repeat(self.classes, np.array(self.sizes), total_repeat_length=total)
+        sizes = np.array(self.sizes)
+        classes = np.arange(len(sizes), dtype=np.int32) if self.classes is None else self.classes
+        return jnp.repeat(classes, sizes, total_repeat_length=int(sizes.sum()))
 
     def means(self) -> jax.Array:
         """`[k, d]`, the weighted mean of each class's rows `[N, d]`."""
         weights = jnp.ones(len(self.values)) if self.weights is None else self.weights
-        members = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        sizes = np.array(self.sizes)
+        members = np.repeat(np.arange(len(sizes)), sizes)
 
         def total(rows: jax.Array) -> jax.Array:
-            return jax.ops.segment_sum(rows, members, len(self.sizes), indices_are_sorted=True)
+            return jax.ops.segment_sum(rows, members, len(sizes), indices_are_sorted=True)
 
         return total(weights[:, None] * self.values) / total(weights)[:, None]
 
     def by_class(self) -> list[tuple[jax.Array, jax.Array | None]]:
         """Values and weights of each class; sizes are static, so slices are free."""
-        ends = itertools.accumulate(self.sizes)
-        spans = [slice(end - size, end) for end, size in zip(ends, self.sizes, strict=True)]
+        sizes = self.sizes or ()
+        ends = itertools.accumulate(sizes)
+        spans = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
         weights = self.weights
         return [(self.values[s], None if weights is None else weights[s]) for s in spans]

@@ -49,13 +49,10 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
 
     def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
         return metric.sdd_parts(
-            real.values,
-            synthetic.values,
+            real,
+            synthetic,
             spectral.frequencies(config, context, kernel, key),
             alpha=alphas[real.classes],
-            real_weights=real.weights,
-            real_sizes=real.sizes,
-            synthetic_sizes=synthetic.sizes,
             matmul_dtype=None if dtype == "float32" else dtype,
         )
 

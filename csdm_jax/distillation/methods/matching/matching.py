@@ -88,7 +88,7 @@ class Matching:
     def step(self, state: State, inputs: Inputs) -> tuple[State, Metrics]:
         """One update of all synthetic images, or of those of the classes that are drawn."""
         (pool,), batch = inputs.supplied, inputs.batch
-        assert batch is not None  # this phase draws
+        assert batch is not None and batch.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
         (loss, metrics), gradient = gradient_of(state.stored, pool, batch, inputs.key)
         stored, moments = self._updates.apply(
@@ -147,11 +147,10 @@ class Matching:
         """
         draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
         blended, trained = draw(pool, draw_key)
-        decoded = self._context.parameterisation.decode(
-            self._updates.of_classes(stored, batch.classes)
-        )
-        each = len(decoded) // len(batch.sizes)
-        synthetic = Ragged(decoded, (each,) * len(batch.sizes), batch.classes)
+        classes, count = batch.classes, batch.num_classes
+        assert classes is not None
+        decoded = self._context.parameterisation.decode(self._updates.of_classes(stored, classes))
+        synthetic = Ragged(decoded, (len(decoded) // count,) * count, classes)
         augmentation = augment.draw(
             self._augmentation, augment_key, self._context.num_classes, decoded.shape[1:]
         )
@@ -167,12 +166,12 @@ class Matching:
             optax.softmax_cross_entropy_with_integer_labels(logits, synthetic.ids)
         )
         # The distance is a sum over classes: a part of them has a part of the calibration.
-        share = len(batch.sizes) / self._context.num_classes
+        share = count / self._context.num_classes
         loss = self._config.loss_scale * distance + share * self._config.calibration * calibration
         finite = {
             "extractor weights": health.finite((blended, trained)),
             "real batch": health.finite(real_features),
         }
-        which = {"classes": batch.classes} if self._updates.some_classes else {}
+        which = {"classes": classes} if self._updates.some_classes else {}
         scalars = {"matching": distance, "calibration": calibration}
         return loss, Metrics(loss, scalars, parts | which, finite)

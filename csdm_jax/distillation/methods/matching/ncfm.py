@@ -27,12 +27,9 @@ def create(config: Any, context: Context) -> Matching:
 
     def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
         loss = cfd_loss(
-            real.values,
-            synthetic.values,
+            real,
+            synthetic,
             spectral.frequencies(config, context, RBF(1.0), key),
-            real_weights=real.weights,
-            real_sizes=real.sizes,
-            synthetic_sizes=synthetic.sizes,
         )
         return loss, {}
 
