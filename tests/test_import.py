@@ -52,7 +52,6 @@ def test_import_needs_jax_alone():
 
 MODULES = [
     "characteristic",
-    "comparison",
     "distances",
     "dot_kernels",
     "frequencies",
