@@ -225,7 +225,8 @@ def test_instance_norm_keeps_its_digits_on_flat_channels(offset, spread):
 
 
 def norm_of_flax(x):
-    return nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False)(x)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False)(x)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
