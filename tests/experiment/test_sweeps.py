@@ -331,3 +331,28 @@ def test_loss_scales_bring_all_points_to_the_gradient_of_the_configuration(tmp_p
 def test_loss_scales_take_one_axis(tmp_path):
     done = loss_scales(tmp_path, "config.sdd.scale=1,2 config.sdd.kernel=rbf,laplace")
     assert done.returncode == 1 and "join their fields" in done.stderr
+
+
+STOPPED = """
+import os, signal, sys, time
+from csdm_jax import sweep
+from csdm_jax.experiment import sweeps
+from csdm_jax.runtime import interruption
+
+def drawn(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not interruption.requested():
+        time.sleep(0.01)
+    return []
+
+sweeps.write = drawn
+sys.exit(sweep.main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_while_the_sweep_s_table_is_drawn_has_its_exit_code(tmp_path):
+    flags = ["--config=configs/digits_lt.py", f"--out={tmp_path}", "--sweep=config.sdd.scale=1"]
+    line = [sys.executable, "-c", STOPPED, *flags, "--gather"]
+    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 75, result.stderr
+    assert "stopped by a signal while its table was drawn" in result.stderr

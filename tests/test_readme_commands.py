@@ -1,0 +1,129 @@
+"""The README's commands, one after the other in a fresh clone, on small data and small settings."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.test_tfds import _prepare
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COPIED = ("csdm_jax", "configs", "launch", "results", "setup.cfg", "pyproject.toml")
+SMALL = {
+    "baselines": ("random",),
+    "distill.seeds": (0,),
+    "network.width": 4,
+    "extractors.count": 1,
+    "extractors.epochs": 1,
+    "extractors.batch": 64,
+    "distill.steps": 2,
+    "distill.log_every": 2,
+    "distill.checkpoint_every": 2,
+    "distill.ipc": 2,
+    "distill.batch": 8,
+    "sdd.num_frequencies": 16,
+    "evaluate.count": 1,
+    "evaluate.epochs": 2,
+    "evaluate.check_every": 2,
+}
+# Installing is tried by CI itself, and the tests are running already.
+PYTHON = '#!/bin/sh\ncase "$1 $2" in "-m pip"|"-m pytest") exit 0;; esac\nexec {python} "$@"\n'
+# A number that small settings do not meet: the command ran, and says so.
+CODES = {"reproduce": (0, 1)}
+# Networks for the committed images, which small settings do not make: see test_reproduction.
+LEFT_OUT = "--rescore"
+
+
+def commands():
+    """The command lines of the README's bash blocks, in their order."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+    lines = "\n".join(blocks).replace("\\\n", "").splitlines()
+    return [re.sub(r"\s+#.*|\s{2,}", lambda found: " " * (found[0][0] != "#"), line).strip()
+            for line in lines if line.strip()]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The repository with small configurations, a Python that installs nothing, and small data."""
+    folder = tmp_path_factory.mktemp("clone") / "csdm jax"
+    folder.mkdir()
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    for path in (folder / "configs").glob("*.py"):
+        fields = SMALL | ({"data.imbalance_factor": 2.0} if "cifar" in path.name else {})
+        text = path.read_text(encoding="utf-8")
+        small = f"    config.update_from_flattened_dict({fields})\n    return config\n"
+        path.write_text(text.replace("    return config\n", small), encoding="utf-8")
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON.format(python=sys.executable))
+    python.chmod(0o755)
+    images = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), np.uint8)
+    labels = np.arange(400) % 10
+    splits = {"train": (images, labels), "test": (images[:50], labels[:50])}
+    _prepare(folder / "data", "cifar10", splits, [str(label) for label in range(10)])
+    return folder
+
+
+def call(clone, line):
+    environment = os.environ | {
+        "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(clone),
+        "TFDS_DATA_DIR": str(clone / "data"),
+        "XDG_CACHE_HOME": str(clone / "cache"),
+    }
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def filled_in(clone, line):
+    """The command with files for what its placeholders stand for; None where PyTorch lacks."""
+    line = line.replace("DATA_DIR", "data")
+    if "THEIR_FILES" not in line:
+        return line
+    run = "cifar10" if "cifar10" in line else "digits_lt-imb10-ipc2"
+    form = "ncfm" if "ncfm" in line else "safetensors"
+    if form == "ncfm" and importlib.util.find_spec("torch") is None:
+        return None
+    theirs = f"theirs-{run}"
+    line_before = f"python -m csdm_jax.export runs/{run} --format={form} --out={theirs}"
+    assert call(clone, line_before).returncode == 0
+    return line.replace("THEIR_FILES", theirs)
+
+
+def test_the_commands_of_the_readme_run_one_after_the_other(clone):
+    lines = commands()
+    assert len(lines) >= 11 and lines[:2] == ["bash launch/quickstart.sh", "bash launch/test.sh"]
+    for line in lines:
+        if LEFT_OUT in line or (whole := filled_in(clone, line)) is None:
+            continue
+        result = call(clone, whole)
+        said = f"{whole}: {result.returncode}\n{result.stdout[-500:]}\n{result.stderr[-1500:]}"
+        allowed = next((codes for name, codes in CODES.items() if name in line), (0,))
+        assert result.returncode in allowed, said
+        assert "Traceback" not in result.stderr and "error:" not in result.stderr, said
+        if "reproduce" in line and result.returncode:
+            assert "FAIL" in result.stdout, said
+    assert {path.name for path in (clone / "runs").iterdir()} == {
+        "cifar10",
+        "cifar10_lt-imb100-ipc10-cpu",
+        "digits_lt-imb10-ipc2",
+        "digits_lt-imb10-ipc2,head=0.8,scale=2",
+        "reproduce",
+        "score-theirs-cifar10-cifar10_lt-imb100-ipc10",
+        "sweep",
+    }
