@@ -39,8 +39,8 @@ class LongTail:
 
     Args:
       rule: name of the rule that chose the images.
-      imbalance_factor: largest class / smallest class that a profile was asked for; None without
-        a profile.
+      imbalance_factor: largest class / smallest class that a profile was asked for; without a
+        profile that of the images that are kept.
       seed: the seed in effect (always 42 under "ltdd"); None where nothing is drawn.
       counts: images kept per class, in label order.
       indices: int64 positions in the full training set, all of class 0 first, then class 1, ...
@@ -49,7 +49,7 @@ class LongTail:
     """
 
     rule: str
-    imbalance_factor: float | None
+    imbalance_factor: float
     seed: int | None
     counts: tuple[int, ...]
     indices: np.ndarray
@@ -73,10 +73,10 @@ def own_factor(counts: Sequence[int]) -> float:
     return max(counts) / min(counts)
 
 
-def factor_text(own: float, asked: float | None) -> str:
+def factor_text(own: float, asked: float) -> str:
     """The data's own imbalance factor, beside the one that was asked for where that is another."""
     text = f"imbalance factor {own:.4g}"
-    return text if asked is None or f"{asked:.4g}" == f"{own:.4g}" else f"{text} ({asked:g} asked)"
+    return text if f"{asked:.4g}" == f"{own:.4g}" else f"{text} ({asked:g} asked)"
 
 
 def head_to_tail(counts: Sequence[int]) -> np.ndarray:
@@ -268,7 +268,8 @@ def _kept(
         raise ValueError(
             f"data.rule={rule} keeps no image of class(es) {empty}: every class needs at least one"
         )
-    return LongTail(rule, None, seed, tuple(counts.tolist()), indices, _digest(indices), more)
+    kept = tuple(counts.tolist())
+    return LongTail(rule, own_factor(kept), seed, kept, indices, _digest(indices), more)
 
 
 def keep_counts(dataset: Dataset, counts: Sequence[int | str], *, seed: int = 0) -> LongTail:

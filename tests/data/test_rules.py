@@ -42,7 +42,7 @@ def test_every_image_of_own_data_is_kept(rule):
     assert np.array_equal(dataset().train_labels[kept.indices], np.repeat(np.arange(4), COUNTS))
     described = kept.describe()
     assert (described["rule"], described["total"]) == ("none", 657)
-    assert described["imbalance_factor"] is None and kept.own_factor == pytest.approx(500 / 7)
+    assert described["imbalance_factor"] == kept.own_factor == pytest.approx(500 / 7)
 
 
 def test_a_benchmark_keeps_the_rule_of_ltdd():
@@ -192,7 +192,7 @@ def test_nothing_is_left_for_tuning_where_all_is_kept():
 def test_the_factor_that_is_shown_is_the_data_s_own():
     assert longtail.factor_text(10.67, 10.0) == "imbalance factor 10.67 (10 asked)"
     assert longtail.factor_text(100.0, 100.0) == "imbalance factor 100"
-    assert longtail.factor_text(71.43, None) == "imbalance factor 71.43"
+    assert longtail.factor_text(71.43, 71.43) == "imbalance factor 71.43"
 
 
 def test_existing_rules_say_what_they_said():
