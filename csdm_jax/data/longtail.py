@@ -162,21 +162,29 @@ def largest_profile(
     by_label = head_first == "label"
     order = list(range(num_classes)) if by_label else head_to_tail(available).tolist()
     ordered = [available[c] for c in order]
-    shares = _shares(imbalance_factor, num_classes)
+    n_max, tight = _largest_start(ordered, imbalance_factor)
+    if n_max < imbalance_factor:
+        most = n_max
+        while (start := _largest_start(ordered, most)[0]) < most:
+            most = start
+        raise ValueError(
+            f"imbalance factor {imbalance_factor:g} leaves {_named(order[-1], names)} without "
+            f"images: {_named(order[tight], names)} has {ordered[tight]}, so the profile starts at "
+            f"{n_max}: use at most {most}{_other_rules(available, head_first)}"
+        )
+    counts = np.empty(num_classes, int)
+    counts[order] = _profile(n_max, _shares(imbalance_factor, num_classes))
+    return tuple(counts.tolist())
+
+
+def _largest_start(ordered: Sequence[int], imbalance_factor: float) -> tuple[int, int]:
+    """The largest `n_max` whose profile the classes can fill, and the class that bounds it."""
+    shares = _shares(imbalance_factor, len(ordered))
     bounds = [int((n + 1) / share) for n, share in zip(ordered, shares, strict=True)]
     n_max = min(bounds)
     while any(kept > n for kept, n in zip(_profile(n_max, shares), ordered, strict=True)):
         n_max -= 1
-    if n_max < imbalance_factor:
-        tight, last = order[bounds.index(min(bounds))], order[-1]
-        raise ValueError(
-            f"imbalance factor {imbalance_factor:g} leaves {_named(last, names)} without images: "
-            f"{_named(tight, names)} has {available[tight]}, so the profile starts at {n_max}: "
-            f"use at most {n_max}{_other_rules(available, head_first)}"
-        )
-    counts = np.empty(num_classes, int)
-    counts[order] = _profile(n_max, shares)
-    return tuple(counts.tolist())
+    return n_max, bounds.index(min(bounds))
 
 
 def _other_rules(available: Sequence[int], head_first: str) -> str:
