@@ -63,6 +63,8 @@ def from_arrays(
         train, train_numbers = pixels[~held], numbered[0][~held]
         test, test_numbers = pixels[held], numbered[0][held]
     mean, std = pixel_statistics(train) if train.ndim == 4 and train.size else ((), ())
+    if train.size and train.max() <= 1:
+        logging.warning("%s: no pixel is above 1 of 255: give black and white as booleans", name)
     found = Dataset(
         name, train, train_numbers, test, test_numbers, names, mean, std, True, reading.facts
     )
@@ -112,6 +114,11 @@ def _labels(
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """int32 labels of each array, and the class names."""
     given = [one[:, 0] if one.ndim == 2 and one.shape[1] == 1 else one for one in given]
+    # A column of a table holds text as objects.
+    given = [
+        one.astype(str) if one.dtype == object and all(isinstance(o, str) for o in one) else one
+        for one in given
+    ]
     names = None if class_names is None else tuple(printable(_text(one)) for one in class_names)
     if names and len(set(names)) < len(names):
         raise ValueError(f"{name}: class names must differ, got {names}: rename the repeated ones")

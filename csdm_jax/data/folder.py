@@ -117,8 +117,11 @@ def _layout(root: Path, tree: Tree) -> Layout:
 
 def _listed(root: Path, tree: Tree) -> tuple[list[Image], tuple[str, ...]]:
     """The images that are read, sorted by path, and the classes in label order."""
-    layout = _layout(root, tree)
-    if broken := [p for p in tree.dangling if _place(p, layout)]:
+    splits = (*TRAIN, *TESTS)
+    broken = [path for path in tree.dangling if path.lower() in splits]
+    layout = Layout("", None, []) if broken else _layout(root, tree)
+    starts = (layout.train, layout.test or layout.train)
+    if broken := broken or [path for path in tree.dangling if path.startswith(starts)]:
         raise ValueError(
             f"{root / broken[0]} is a link to a file or folder that does not exist "
             f"({len(broken)} such among the images): mend or remove it"

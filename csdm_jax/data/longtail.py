@@ -39,8 +39,8 @@ class LongTail:
 
     Args:
       rule: name of the rule that chose the images.
-      imbalance_factor: largest class / smallest class that a profile was asked for; None without
-        a profile.
+      imbalance_factor: largest class / smallest class that a profile was asked for; without a
+        profile that of the images that are kept.
       seed: the seed in effect (always 42 under "ltdd"); None where nothing is drawn.
       counts: images kept per class, in label order.
       indices: int64 positions in the full training set, all of class 0 first, then class 1, ...
@@ -49,7 +49,7 @@ class LongTail:
     """
 
     rule: str
-    imbalance_factor: float | None
+    imbalance_factor: float
     seed: int | None
     counts: tuple[int, ...]
     indices: np.ndarray
@@ -73,10 +73,10 @@ def own_factor(counts: Sequence[int]) -> float:
     return max(counts) / min(counts)
 
 
-def factor_text(own: float, asked: float | None) -> str:
+def factor_text(own: float, asked: float) -> str:
     """The data's own imbalance factor, beside the one that was asked for where that is another."""
     text = f"imbalance factor {own:.4g}"
-    return text if asked is None or f"{asked:.4g}" == f"{own:.4g}" else f"{text} ({asked:g} asked)"
+    return text if f"{asked:.4g}" == f"{own:.4g}" else f"{text} ({asked:g} asked)"
 
 
 def head_to_tail(counts: Sequence[int]) -> np.ndarray:
@@ -162,21 +162,29 @@ def largest_profile(
     by_label = head_first == "label"
     order = list(range(num_classes)) if by_label else head_to_tail(available).tolist()
     ordered = [available[c] for c in order]
-    shares = _exponential_profile(imbalance_factor, num_classes)
+    n_max, tight = _largest_start(ordered, imbalance_factor)
+    if n_max < imbalance_factor:
+        most = n_max
+        while (start := _largest_start(ordered, most)[0]) < most:
+            most = start
+        raise ValueError(
+            f"imbalance factor {imbalance_factor:g} leaves {_named(order[-1], names)} without "
+            f"images: {_named(order[tight], names)} has {ordered[tight]}, so the profile starts at "
+            f"{n_max}: use at most {most}{_other_rules(available, head_first)}"
+        )
+    counts = np.empty(num_classes, int)
+    counts[order] = _profile(n_max, _exponential_profile(imbalance_factor, num_classes))
+    return tuple(counts.tolist())
+
+
+def _largest_start(ordered: Sequence[int], imbalance_factor: float) -> tuple[int, int]:
+    """The largest `n_max` whose profile the classes can fill, and the class that bounds it."""
+    shares = _exponential_profile(imbalance_factor, len(ordered))
     bounds = [int((n + 1) / share) for n, share in zip(ordered, shares, strict=True)]
     n_max = min(bounds)
     while any(kept > n for kept, n in zip(_profile(n_max, shares), ordered, strict=True)):
         n_max -= 1
-    if n_max < imbalance_factor:
-        tight, last = order[bounds.index(min(bounds))], order[-1]
-        raise ValueError(
-            f"imbalance factor {imbalance_factor:g} leaves {_named(last, names)} without images: "
-            f"{_named(tight, names)} has {available[tight]}, so the profile starts at {n_max}: "
-            f"use at most {n_max}{_other_rules(available, head_first)}"
-        )
-    counts = np.empty(num_classes, int)
-    counts[order] = _profile(n_max, shares)
-    return tuple(counts.tolist())
+    return n_max, bounds.index(min(bounds))
 
 
 def _other_rules(available: Sequence[int], head_first: str) -> str:
@@ -268,7 +276,8 @@ def _kept(
         raise ValueError(
             f"data.rule={rule} keeps no image of class(es) {empty}: every class needs at least one"
         )
-    return LongTail(rule, None, seed, tuple(counts.tolist()), indices, _digest(indices), more)
+    kept = tuple(counts.tolist())
+    return LongTail(rule, own_factor(kept), seed, kept, indices, _digest(indices), more)
 
 
 def keep_counts(dataset: Dataset, counts: Sequence[int | str], *, seed: int = 0) -> LongTail:

@@ -162,6 +162,14 @@ def test_a_dangling_link_matters_among_the_images_only(tmp_path, load):
         load(root)
 
 
+@pytest.mark.parametrize("place", ["train/emu", "test", "train/dog/more"])
+def test_a_dangling_class_or_split_is_not_lost_in_silence(tmp_path, load, place):
+    root = fill(tmp_path / "pets", many({"cat": 4, "dog": 4}, "train/"))
+    (root / place).symlink_to("nowhere")
+    with pytest.raises(ValueError, match=rf"pets/{place} is a link .* does not exist"):
+        load(root)
+
+
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
 @pytest.mark.parametrize("prefix", ["pets/", "a/b/", "pets/train/"])
 def test_one_folder_around_all_is_entered(tmp_path, load, packed, prefix):
@@ -460,6 +468,20 @@ def test_sparse_drawings_are_no_bomb(tmp_path, load):
     np.savez_compressed(tmp_path / "own.npz", x_train=drawings, y_train=labels)
     assert drawings.nbytes > 100 * (tmp_path / "own.npz").stat().st_size
     assert load(tmp_path / "own.npz", HELD, "npz").num_classes == 3
+
+
+def test_labels_of_a_table_s_column_are_text(said):
+    given = arrays()
+    made = data.from_arrays(
+        given["x_train"], np.array(["b", "a"] * 4, object), class_names=None, reading=HELD
+    )
+    assert made.class_names == ("a", "b")
+
+
+def test_pixels_of_0_and_1_in_bytes_are_pointed_out(said):
+    given = arrays()
+    data.from_arrays(given["x_train"] % 2, given["y_train"], reading=HELD)
+    assert "no pixel is above 1 of 255" in said()
 
 
 def test_arrays_in_memory_pass_the_same_checks():

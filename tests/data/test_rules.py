@@ -42,7 +42,7 @@ def test_every_image_of_own_data_is_kept(rule):
     assert np.array_equal(dataset().train_labels[kept.indices], np.repeat(np.arange(4), COUNTS))
     described = kept.describe()
     assert (described["rule"], described["total"]) == ("none", 657)
-    assert described["imbalance_factor"] is None and kept.own_factor == pytest.approx(500 / 7)
+    assert described["imbalance_factor"] == kept.own_factor == pytest.approx(500 / 7)
 
 
 def test_a_benchmark_keeps_the_rule_of_ltdd():
@@ -175,6 +175,20 @@ def test_a_refused_factor_names_the_class_with_its_true_count():
         build(SMALL_FIRST, rule="seeded", imbalance_factor=10.0)
 
 
+@pytest.mark.parametrize("counts", [(48, 1, 24, 12, 4), (9, 90, 30), (2, 50, 3), (5, 5)])
+def test_the_factor_that_a_refusal_recommends_is_the_largest_that_fits(counts):
+    names = tuple("abcde"[: len(counts)])
+    with pytest.raises(ValueError, match="use at most") as refused:
+        build(dataset(counts, names), rule="seeded", imbalance_factor=1000.0)
+    most = int(str(refused.value).partition("use at most ")[2].split(",")[0])
+    for factor in range(1, 20):
+        if factor <= most:
+            build(dataset(counts, names), rule="seeded", imbalance_factor=float(factor))
+        else:
+            with pytest.raises(ValueError, match=f"use at most {most}"):
+                build(dataset(counts, names), rule="seeded", imbalance_factor=float(factor))
+
+
 def test_too_many_images_a_class_are_refused_by_name():
     with pytest.raises(ValueError, match=r"takes 8 distinct .*class 'cat' has 7"):
         longtail.check_ipc(COUNTS, 8, names=NAMES)
@@ -192,7 +206,7 @@ def test_nothing_is_left_for_tuning_where_all_is_kept():
 def test_the_factor_that_is_shown_is_the_data_s_own():
     assert longtail.factor_text(10.67, 10.0) == "imbalance factor 10.67 (10 asked)"
     assert longtail.factor_text(100.0, 100.0) == "imbalance factor 100"
-    assert longtail.factor_text(71.43, None) == "imbalance factor 71.43"
+    assert longtail.factor_text(71.43, 71.43) == "imbalance factor 71.43"
 
 
 def test_existing_rules_say_what_they_said():

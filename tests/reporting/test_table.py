@@ -84,7 +84,7 @@ def test_a_class_name_does_not_end_a_cell():
 
 def test_the_factor_in_the_table_is_the_data_s_own(workdir):
     row = table.gather(table.run_folders(workdir), OF_THE_RUN)[0]
-    natural = row["data"] | {"imbalance_factor": None, "seed": None, "rule": "none"}
+    natural = row["data"] | {"seed": None, "rule": "none"}
     assert "tiny, imbalance factor 5, IPC 2 (none rule, indices" in table.setting(
         row | {"data": natural}
     )
