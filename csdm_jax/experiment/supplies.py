@@ -5,25 +5,48 @@ Every process of a cluster asks for the same things in the same order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from csdm_jax.distillation import methods, needs
+from csdm_jax.networks import Network
 from csdm_jax.runtime import cluster
 from csdm_jax.runtime.seeds import root_key
+from csdm_jax.training.extractors import Pool
+from csdm_jax.training.trajectories import Trajectories
 
-if TYPE_CHECKING:
-    from csdm_jax.experiment.experiment import Experiment
+
+class Source(Protocol):
+    """What supplies are made of: an experiment."""
+
+    @property
+    def config(self) -> Any:
+        """Its configuration."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """Architecture of the extractors."""
+        ...
+
+    @property
+    def pool(self) -> Pool:
+        """The extractors."""
+        ...
+
+    def trajectories(self, every: int) -> Trajectories:
+        """Weights along their training."""
+        ...
 
 
-def supplied(experiment: Experiment, method: str) -> tuple[Any, ...]:
+def supplied(experiment: Source, method: str) -> tuple[Any, ...]:
     """What a method needs, in the order of its `needs`: loaded, or trained where it is missing."""
     return tuple(_supply(experiment, need) for need in methods.kind(method).needs)
 
 
-def _supply(experiment: Experiment, need: needs.Need) -> Any:
+def _supply(experiment: Source, need: needs.Need) -> Any:
     match need:
         case needs.Pool():
             return experiment.pool
