@@ -18,7 +18,7 @@ from csdm_jax.data.class_names import are_shuffled
 from csdm_jax.runtime.registry import lookup
 from csdm_jax.sets import distilled
 from csdm_jax.sets.exporting import PREPROCESSING, TEST_PREPROCESSING, describe, per_class
-from csdm_jax.sets.formats import FORMATS, Content, base, facts, labels, pixels
+from csdm_jax.sets.formats import FORMATS, Content, Format, base, facts, labels, pixels
 from csdm_jax.sets.formats.facts import Facts
 from csdm_jax.sets.formats.folders import new_folder
 from csdm_jax.storage.files import SEAL
@@ -60,15 +60,7 @@ def read_set(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: give a file or folder of {format_name!r}")
     card = facts.beside(path, format_name)
-    theirs, said = facts.from_card(card), said or Facts()
-    content = fmt.read(path, card)
-    if are_shuffled(theirs.class_names, said.class_names):
-        # The same names in another order: labels are those of the card, and are renumbered below.
-        content = dataclasses.replace(
-            content, class_names=content.class_names or theirs.class_names
-        )
-        theirs = dataclasses.replace(theirs, class_names=None)
-    known = theirs.agree(said, f"the card of {path}")
+    content, known = _read(path, fmt, card, said or Facts())
     names = _class_names(content, known)
     known = dataclasses.replace(known, class_names=names)
     images = pixels.to_unit(content.images, fmt, known, clip=clip)
@@ -94,6 +86,17 @@ def read_set(
     if content.class_names and names != content.class_names:
         notes.append("classes were matched by name: the files number them otherwise")
     return result, kept | _card_fields(result, known, format_name, notes)
+
+
+def _read(path: Path, fmt: Format, card: dict[str, Any], said: Facts) -> tuple[Content, Facts]:
+    """What the files hold, and what their card and the caller say together."""
+    theirs, content = facts.from_card(card), fmt.read(path, card)
+    if are_shuffled(theirs.class_names, said.class_names):
+        # The same names in another order: the labels are the card's, and will be renumbered.
+        names = content.class_names or theirs.class_names
+        content = dataclasses.replace(content, class_names=names)
+        theirs = dataclasses.replace(theirs, class_names=None)
+    return content, theirs.agree(said, f"the card of {path}")
 
 
 def _checked_rate(path: Path, rate: Any) -> float | None:
