@@ -226,15 +226,14 @@ def test_another_expected_mean_fails(work, tampered, capsys):
     assert "tiny/dm: FAIL" in capsys.readouterr().out
 
 
-def test_a_mean_that_is_not_its_interval_s_is_refused(tampered, capsys):
+def test_a_mean_that_is_not_its_interval_s_is_refused(tampered):
     folder = tampered(lambda entry: entry.update(mean=entry["mean"] + 0.1))
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match=r"error: .*tiny/dm has the interval"):
         command(folder, "tiny/dm")
-    assert "tiny/dm has the interval" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("broken", ["hash", "file", "gone"])
-def test_other_bytes_than_the_manifest_s_are_not_scored(broken, tampered, capsys):
+def test_other_bytes_than_the_manifest_s_are_not_scored(broken, tampered):
     def other_hash(entry):
         entry["sets"][1]["sha256"] = "0" * 64
 
@@ -245,17 +244,15 @@ def test_other_bytes_than_the_manifest_s_are_not_scored(broken, tampered, capsys
     if broken == "gone":
         arrays.unlink()
     shutil.rmtree(folder / "again", ignore_errors=True)
-    with pytest.raises(SystemExit, match="1"):
+    said = "is not in the repository" if broken == "gone" else "the manifest"
+    with pytest.raises(SystemExit, match=f"error: .*{said}"):
         command(folder, "tiny/dm", "--rescore")
-    said = capsys.readouterr().err
-    assert ("is not in the repository" if broken == "gone" else "the manifest") in said
     assert not (folder / "again").exists()
 
 
-def test_an_unknown_name_gets_the_nearest_and_all(work, capsys):
-    with pytest.raises(SystemExit, match="1"):
+def test_an_unknown_name_gets_the_nearest_and_all(work):
+    with pytest.raises(SystemExit, match=r"error: .*did you mean 'tiny/dm'\?"):
         command(work, "tiny/md")
-    assert "did you mean 'tiny/dm'?" in capsys.readouterr().err
 
 
 def test_the_list_shows_every_entry(capsys):

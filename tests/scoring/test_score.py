@@ -462,7 +462,7 @@ def known_score(**changes):
         },
         "data": {"name": "rgb", "counts": [9, 5, 1], "imbalance_factor": 9.0},
         "class_names": ["red", "green", "blue"],
-        "settings": {"on": "test"},
+        "settings": {"on": "test", "network": {"width": 128}},
         "accuracy": {"convnet": accuracy, "vgg11": accuracy},
         **changes,
     }
@@ -475,14 +475,15 @@ def test_the_tables_without_references():
         assert f"| {name} | 2 | 61.2 ± 2.5 | 63.0 | 90.0 | - | 30.0 |" in text
     assert "best (optimistic)" in text and "selected on the test set" in text
     assert "| green | 5 | 1 | - | - |" in text
-    assert "LRS" not in text and "TUNING" not in text
+    assert "LRS" not in text and "TUNING" not in text and "width" not in text
 
 
 def test_the_tables_name_tuning_images_and_a_single_network():
-    score = known_score(settings={"on": "tuning"})
+    score = known_score(settings={"on": "tuning", "network": {"width": 32}})
     score["accuracy"]["convnet"]["last"] = {"mean": 50.0, "half_width": None, "values": [50.0]}
     text = table.markdown(score)
-    assert "on TUNING images, not the test set of rgb" in text
+    where = "on TUNING images, not the test set of rgb, networks of width 32 (published: 128)"
+    assert where in text
     assert "| convnet | 1 | 50.0 | 63.0 |" in text
 
 
