@@ -56,7 +56,7 @@ def tiny() -> Tiny:
 @pytest.fixture(autouse=True)
 def strict(request):
     """In these rooms no type and no rank is promoted unless it is written out."""
-    if request.path.parent.name in ("augment", "networks", "parameterisations"):
+    if request.path.parent.name in ("metric", "augment", "networks", "parameterisations"):
         with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
             yield
     else:

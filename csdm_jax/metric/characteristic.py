@@ -133,7 +133,7 @@ def _spectrum(
         x, weights, member, start = rows
         x = jnp.where(weights[:, None] > 0, x.astype(dtype), 0.0)  # 0 * NaN would be NaN
         sine, cosine = sincos(_phases(x, frequencies, matmul_dtype))
-        belongs = member[None, :] == jnp.arange(reach)[:, None]
+        belongs = member[None, :] == jnp.arange(reach, dtype=member.dtype)[:, None]
         by_class = jnp.where(belongs, weights[None, :], 0.0)
 
         def add(total: jax.Array, wave: jax.Array) -> jax.Array:

@@ -104,7 +104,9 @@ SYMBOLIC = {
     "classes": (lambda x, y, t: cj.sdd_loss(x, y, t, alpha=0.3), 3),
     "chunks": (lambda x, y, t: cj.sdd_loss(x, y, t, frequency_chunk=4, sample_chunk=3), 3),
     "weights": (
-        lambda x, y, t: cj.cfd_loss(x, y, t, real_weights=jnp.arange(x.shape[-2]) + 1.0),
+        lambda x, y, t: cj.cfd_loss(
+            x, y, t, real_weights=jnp.arange(x.shape[-2], dtype=x.dtype) + 1
+        ),
         2,
     ),
     "mmd2": (lambda x, y, t: cj.mmd2(x, y, cj.RBF(0.7)), 2),
