@@ -16,6 +16,7 @@ from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
 from csdm_jax.distillation.methods.base import Inputs, Metrics, Phase, State
 from csdm_jax.runtime import health, stepping
+from csdm_jax.runtime.sharding import Devices
 
 
 class Constants(NamedTuple):
@@ -32,7 +33,7 @@ class Constants(NamedTuple):
     key_data: jax.Array
 
 
-def compiled(phase: Phase) -> stepping.Phase:
+def compiled(phase: Phase, devices: Devices) -> stepping.Phase:
     """A phase as the stepper runs it; its constants are those of `constants`."""
 
     def step(state: State, given: Any, index: jax.Array) -> tuple[State, Metrics]:
@@ -46,8 +47,9 @@ def compiled(phase: Phase) -> stepping.Phase:
                 pixels = shared.images[drawn.values]
             batch = drawn.with_values(pixels)
         state, metrics = phase.step(state, Inputs(shared.supplied, batch, key, index))
-        watched = {"loss": health.finite(metrics.loss), health.STATE: health.finite(state)}
-        return state, metrics._replace(finite=metrics.finite | watched)
+        watched = {"loss": health.finite(metrics.loss), health.STATE: health.no_nan(state)}
+        metrics = metrics._replace(finite=metrics.finite | watched)
+        return devices.copy_inside((state, metrics))
 
     return stepping.Phase(step, phase.times)
 

@@ -33,9 +33,6 @@ from csdm_jax.storage.journal import METRICS, Journal
 MAX_ROLLBACKS = 3
 PATIENCE = 20.0  # seconds that a signal may have to wait
 TIMED = 3  # steps after which the run says how long it will take
-# Steps after a rollback draw other random numbers: they are counted from here. Far beyond the
-# steps of any run, and three times it is still an int32.
-REDRAW = 500_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +103,7 @@ class Loop:
         self.data = data
         self.supplied = devices.copy(supplied)
         self.devices = devices
-        self.stepper = Phases([inputs.compiled(phase) for phase in method.phases])
+        self.stepper = Phases([inputs.compiled(phase, devices) for phase in method.phases])
 
     def begin(self, key: jax.Array) -> tuple[State, Any, tuple[Feed | None, ...]]:
         """What the stepper takes, but for the numbers of the rounds.
@@ -115,14 +112,25 @@ class Loop:
           key: decides initialisation and every step.
 
         Returns:
-          The state before the first round, what every step reads, and for each phase what reads
-          its batches from the host.
+          The state before the first round, and what `reading` gives.
         """
-        init_key, run_key = jax.random.split(key)
+        init_key, _ = jax.random.split(key)
         # The stepper gives the state's arrays away: they must not be those that others hold.
         state = jax.tree.map(lambda leaf: leaf.copy(), self.method.init(init_key, self.supplied))
+        return state, *self.reading(key)
+
+    def reading(self, key: jax.Array, rollbacks: int = 0) -> tuple[Any, tuple[Feed | None, ...]]:
+        """What every step reads, and for each phase what reads its batches from the host.
+
+        Args:
+          key: as of `begin`.
+          rollbacks: how often the run went back; each time its steps draw other random numbers.
+        """
+        _, run_key = jax.random.split(key)
+        if rollbacks:
+            run_key = jax.random.fold_in(run_key, np.uint32(2**32 - rollbacks))
         feeds = tuple(inputs.feed(phase, self.data, run_key) for phase in self.method.phases)
-        return state, inputs.constants(self.data, self.supplied, run_key), feeds
+        return inputs.constants(self.data, self.supplied, run_key), feeds
 
     def run(
         self,
@@ -167,6 +175,7 @@ class _Run:
         self.checkpoints = Checkpoints(saved, identity=identity, keep=cadence.keep_checkpoints)
         state, self.constants, self.feeds = loop.begin(key)
         self.position = _Position(state)
+        self.untouched = True
         self.announced, self.last_seconds, self.most = False, 0.0, 0
         self._like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.position.state
@@ -174,7 +183,8 @@ class _Run:
 
     def restore(self) -> None:
         """Takes up the newest valid checkpoint, or the beginning."""
-        self.position = _Position(self.loop.begin(self.key)[0])
+        if not self.untouched:
+            self.position = _Position(self.loop.begin(self.key)[0])
         cluster.wait(f"the start of {self.label}")
         if cluster.is_first():
             self._restore_first()
@@ -184,6 +194,7 @@ class _Run:
             cluster.broadcast(numbers).tolist(),
             self.loop.devices.copy(cluster.broadcast(at.state)),
         )
+        self.constants, self.feeds = self.loop.reading(self.key, at.rollbacks)
 
     def _restore_first(self) -> None:
         # Rows of steps after the checkpoint will be written again.
@@ -255,11 +266,12 @@ class _Run:
         if self.most:
             ends.append(at.step + self.most)
         count = min(*ends, self.method.steps) - at.step
-        return at.state, self.constants, at.step + at.rollbacks * REDRAW, count
+        return at.state, self.constants, at.step, count
 
     def _chunk(self) -> Metrics:
         """Those steps."""
         at, start = self.position, time.monotonic()
+        self.untouched = False
         at.state, metrics = self.stepper(*self._next(), feeds=self.feeds)
         self.last_seconds = time.monotonic() - start
         at.seconds += self.last_seconds
@@ -298,6 +310,7 @@ class _Run:
             )
         self.restore()
         self.position.rollbacks = rollbacks
+        self.constants, self.feeds = self.loop.reading(self.key, rollbacks)
         logging.warning(
             "%s; back to step %d with other random numbers (rollback %d of %d)",
             where,

@@ -45,7 +45,9 @@ def schema() -> dict[str, Field]:
     fields = dict(FIELDS)
     for room in rooms:
         fields |= room.FIELDS
-    for kind in METHODS.values():
+    for name, kind in METHODS.items():
+        if clash := [one for one, field in kind.fields.items() if fields.get(one, field) != field]:
+            raise ConfigError(f"method {name!r} gives {', '.join(clash)} another meaning")
         fields |= kind.fields
     return fields | evaluation_settings.FIELDS
 
@@ -106,16 +108,31 @@ def load(text: str) -> ml_collections.ConfigDict:
     return names["get_config"](argument)
 
 
+def published(config: Any, method: str) -> Any:
+    """The configuration with which a method is run.
+
+    The same one, or under `recipe=published` a copy with the settings that its authors published.
+    """
+    settings = METHODS[method].published
+    if config.recipe != "published" or not settings:
+        return config
+    own = config.copy_and_resolve_references()
+    own.update_from_flattened_dict(dict(settings))
+    return own
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The fields that keep a run from being taken up again, as "field: before -> now".
 
     Args:
-      before: flat configuration that a run was started with, as JSON gives it back.
+      before: flat configuration that a run was started with, as JSON gives it back. A field that
+        it lacks, of a method that came later, had its default.
       now: flat configuration of the present call.
     """
+    defaults = {name: field.default for name, field in schema().items()}
     before, now = (
         {n: list(v) if isinstance(v, tuple) else v for n, v in flat.items()}
-        for flat in (before, now)
+        for flat in (defaults | before, now)
     )
     changed = [n for n in {**before, **now} if before.get(n) != now.get(n)]
     found = [n for n in changed if n not in MAY_CHANGE]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +30,36 @@ from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import supplies
 from csdm_jax.runtime import cluster, interruption, paths
+from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
 from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
+
+
+def _load(settings: Any) -> data.Dataset:
+    """The data set that the section `data` of a configuration names."""
+    return data.load(
+        settings.name,
+        data_dir=settings.data_dir or None,
+        cache_dir=settings.cache_dir or None,
+        reading=data.Reading.of(settings),
+    )
+
+
+T = TypeVar("T")
+
+
+def _of_the_data(make: Callable[[Any], T]) -> functools.cached_property[T]:
+    """A cached property that depends on the data alone: experiments on the same data share it."""
+
+    @functools.wraps(make)
+    def get(experiment: Any) -> T:
+        base = experiment.base
+        return make(experiment) if base is None else getattr(base, make.__name__)
+
+    return functools.cached_property(get)
 
 
 class Experiment:
@@ -42,27 +68,25 @@ class Experiment:
     Args:
       config: a ConfigDict with the fields of `csdm_jax.experiment.config.schema`.
       workdir: where everything is written.
-      dataset: what the configuration names, where it is loaded already.
+      base: an experiment on the same data and in the same directory, whose data are shared.
 
     Raises:
       ConfigError: for a field that breaks its rule.
       ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
     """
 
-    def __init__(self, config: Any, workdir: Path, dataset: data.Dataset | None = None):
+    def __init__(self, config: Any, workdir: Path, base: Experiment | None = None):
         configuration.validate(config)
         self.config = config
         self.workdir = Path(workdir)
         self.codec = parameterisations.create(
             config.distill.parameterisation, config.distill.factor
         )
-        self.dataset = dataset or data.load(
-            config.data.name,
-            data_dir=config.data.data_dir or None,
-            cache_dir=config.data.cache_dir or None,
-            reading=data.Reading.of(config.data),
+        self.base = base
+        self.dataset: data.Dataset = base.dataset if base else _load(config.data)
+        self.longtail: longtail.LongTail = (
+            base.longtail if base else longtail.build(self.dataset, config.data)
         )
-        self.longtail = longtail.build(self.dataset, config.data)
         self.codec.check(self.dataset.image_shape)
         self._check_ipc()
         self.network = self.create_network(config.network.name)
@@ -96,15 +120,12 @@ class Experiment:
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def of(self, method: str) -> Experiment:
         """The experiment as a method is run in it: with its published settings, if asked for."""
-        published = methods.kind(method).published
-        if self.config.recipe != "published" or not published:
+        config = configuration.published(self.config, method)
+        if self.base is not None or config is self.config:
             return self
-        config = self.config.copy_and_resolve_references()
-        config.update_from_flattened_dict(published)
-        if config.to_dict() == self.config.to_dict():
-            return self
-        config.update({"method": method, "baselines": ()})
-        return Experiment(config, self.workdir, self.dataset)
+        if not self.dataset.name.startswith("cifar"):
+            logging.warning("what was published for %s, for CIFAR, is used on other data", method)
+        return Experiment(config, self.workdir, self)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
@@ -119,7 +140,7 @@ class Experiment:
             **depth,
         )
 
-    @functools.cached_property
+    @_of_the_data
     def host(self) -> HostData:
         """The long-tailed training set on the host."""
         return HostData.create(self.dataset, self.longtail)
@@ -129,14 +150,14 @@ class Experiment:
         """Where the steps of a distillation run."""
         return Devices.all()
 
-    @functools.cached_property
+    @_of_the_data
     def stays_on_host(self) -> bool:
         """Whether training images are read batch by batch: asked for, or they are too large."""
         placement = self.config.data.placement
         too_large = placement == "auto" and not fits(self.host, self.devices)
         return cluster.first_says(placement == "host" or too_large)
 
-    @functools.cached_property
+    @_of_the_data
     def training_data(self) -> DeviceData | HostData:
         """The training set where the steps of a distillation read it."""
         stays = self.stays_on_host
@@ -144,7 +165,7 @@ class Experiment:
         logging.info("%.0f MB of training images on the %s", self.host.nbytes / 1e6, where)
         return self.host if stays else to_device(self.host, self.devices)
 
-    @functools.cached_property
+    @_of_the_data
     def data_identity(self) -> dict[str, Any]:
         """Name, rule, seed and hashes of the long-tailed set: its indices and its pixels."""
         return {
@@ -154,7 +175,7 @@ class Experiment:
             "images_sha256": self.host.sha256(),
         }
 
-    @functools.cached_property
+    @_of_the_data
     def test_identity(self) -> str:
         """SHA-256 of what evaluation looks at: images and labels."""
         test = self.test_set
@@ -165,7 +186,10 @@ class Experiment:
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
         """What a run's images depend on: a flat dict, the same for the same images."""
-        skipped = (*configuration.MAY_CHANGE, "method")
+        skipped = {*configuration.MAY_CHANGE, "method"}
+        for kind in methods.METHODS.values():
+            skipped |= kind.fields.keys()
+        skipped -= methods.kind(method).fields.keys()
         settings = {
             name: value
             for name, value in configuration.flatten(self.config).items()
@@ -173,7 +197,7 @@ class Experiment:
         }
         return {"method": method, "seed": seed, "data": self.data_identity} | settings
 
-    @functools.cached_property
+    @_of_the_data
     def test_set(self) -> evaluate.TestSet:
         """The whole test set on the device, or what stands in for it while tuning."""
         dataset = self.dataset
@@ -190,6 +214,14 @@ class Experiment:
         pool = self._own_pool(on_host)
         cluster.wait("the extractors")
         return cluster.broadcast(pool)
+
+    @functools.cache  # noqa: B019
+    def untrained(self, count: int) -> Any:
+        """Weights of `count` networks before any training, stacked; the same on every process."""
+        key = root_key("untrained", self.config.extractors.seed)
+        weights = [self.network.init(jax.random.fold_in(key, k)) for k in range(count)]
+        cluster.wait("the untrained networks")
+        return cluster.broadcast(jax.tree.map(lambda *leaf: jnp.stack(leaf), *weights))
 
     @functools.cache  # noqa: B019
     def trajectories(self, every: int) -> trajectories.Trajectories:

@@ -246,6 +246,7 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
         "std": list(dataset.std),
         "preprocessing": "(decoded image - mean) / std; test images: uint8 / 255, then the same",
         "layout": "NHWC, class-major",
+        "image_shape": list(dataset.image_shape),
         "class_names": list(dataset.class_names),
         "rollbacks": finished.rollbacks,
         "metrics_sha256": files.sha256(experiment.folder(method, seed) / METRICS),
@@ -343,6 +344,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     result, card = distilled.load(experiment.workdir)
     if spectra.read(experiment.workdir, card) is not None:
         return
+    experiment = experiment.of(experiment.config.method)
     params = experiment.trained_extractor()
     if params is None:  # no method needed one
         return

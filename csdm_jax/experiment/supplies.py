@@ -8,12 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 
 from csdm_jax.distillation import methods, needs
-from csdm_jax.networks import Network
-from csdm_jax.runtime import cluster
-from csdm_jax.runtime.seeds import root_key
 from csdm_jax.training.extractors import Pool
 from csdm_jax.training.trajectories import Trajectories
 
@@ -22,18 +18,12 @@ class Source(Protocol):
     """What supplies are made of: an experiment."""
 
     @property
-    def config(self) -> Any:
-        """Its configuration."""
-        ...
-
-    @property
-    def network(self) -> Network:
-        """Architecture of the extractors."""
-        ...
-
-    @property
     def pool(self) -> Pool:
         """The extractors."""
+        ...
+
+    def untrained(self, count: int) -> Any:
+        """Weights of networks before any training."""
         ...
 
     def trajectories(self, every: int) -> Trajectories:
@@ -55,7 +45,4 @@ def _supply(experiment: Source, need: needs.Need) -> Any:
         case needs.Trajectories(every):
             return experiment.trajectories(every)
         case needs.Untrained(count):
-            key = root_key("untrained", experiment.config.extractors.seed)
-            keys = [jax.random.fold_in(key, k) for k in range(count)]
-            weights = [experiment.network.init(key) for key in keys]
-            return cluster.broadcast(jax.tree.map(lambda *leaf: jnp.stack(leaf), *weights))
+            return experiment.untrained(count)

@@ -232,7 +232,7 @@ def _is_scored(folder: Path, config: Any) -> bool:
         (folder / distilled.ARRAYS).exists()
         and card.get(stages.EVALUATION) == evaluate.FORMAT
         and _folder(card["config"]["data"]["data_dir"]) == _folder(config.data.data_dir)
-        and not stages.changed_fields(card, config)
+        and not stages.changed_fields(card, configuration.published(config, card["method"]))
         and card["config"]["distill"]["steps"] == config.distill.steps
         and all(len(scored.get(n, ())) == config.evaluate.count for n in config.evaluate.networks)
     )

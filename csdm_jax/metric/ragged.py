@@ -38,6 +38,15 @@ class Ragged:
         """How many classes there are."""
         return self.values.shape[0] if self.sizes is None else len(self.sizes)
 
+    def _counts(self) -> np.ndarray:
+        """Rows of each class, whichever way the values lie."""
+        if self.sizes is None:
+            raise ValueError(
+                f"classes {self.values.shape} of one size have no sizes here: put them one after "
+                "the other, [N, ...], with sizes"
+            )
+        return np.array(self.sizes)
+
     def with_values(self, values: jax.Array) -> Ragged:
         """Other values `[N, ...]` of the same rows: the images of row numbers, their features."""
         return dataclasses.replace(self, values=values)
@@ -45,14 +54,14 @@ class Ragged:
     @property
     def ids(self) -> jax.Array:
         """Class of each row, int32 `[N]`."""
-        sizes = np.array(self.sizes)
+        sizes = self._counts()
         classes = np.arange(len(sizes), dtype=np.int32) if self.classes is None else self.classes
         return jnp.repeat(classes, sizes, total_repeat_length=int(sizes.sum()))
 
     def means(self) -> jax.Array:
         """`[k, d]`, the weighted mean of each class's rows `[N, d]`."""
         weights = jnp.ones(len(self.values)) if self.weights is None else self.weights
-        sizes = np.array(self.sizes)
+        sizes = self._counts()
         members = np.repeat(np.arange(len(sizes)), sizes)
 
         def total(rows: jax.Array) -> jax.Array:
@@ -62,7 +71,7 @@ class Ragged:
 
     def by_class(self) -> list[tuple[jax.Array, jax.Array | None]]:
         """Values and weights of each class; sizes are static, so slices are free."""
-        sizes = self.sizes or ()
+        sizes = self._counts().tolist()
         ends = itertools.accumulate(sizes)
         spans = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
         weights = self.weights

@@ -357,12 +357,13 @@ def _loss(main: Run) -> tuple[Markup, str]:
     past, config = main.history, flatten(main.card.get("config", {}))
     lines = [("loss", *past.smoothed("loss"))]
     caption = "Loss over the steps, running mean over a fiftieth of the run."
-    if {"distill.loss_scale", "distill.calibration"} <= config.keys():
+    weighted = {"distill.loss_scale", "distill.calibration"} <= config.keys()
+    if weighted and {"matching", "calibration"} <= past.scalars.keys():
         for label, name, weight in (
             ("matching", "matching", config["distill.loss_scale"]),
             ("calibration", "calibration", config["distill.calibration"]),
         ):
-            if name in past.scalars and weight:
+            if weight:
                 steps, values = past.smoothed(name)
                 lines.append((label, steps, weight * values))
         caption = (

@@ -92,6 +92,7 @@ def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
         | {"own_imbalance_factor": own_factor(card["data"]["counts"])},
         "ipc": card["ipc"],
         "evaluated_on": card["config"]["evaluate"]["on"],
+        "recipe": card["config"].get("recipe", "ours"),
         "width": card["config"].get("network", {}).get("width", PUBLISHED_WIDTH),
         "method": key[1],
         "network": key[2],
@@ -158,8 +159,9 @@ def setting(row: dict[str, Any]) -> str:
     data = row["data"]
     factor = factor_text(data["own_imbalance_factor"], data["imbalance_factor"])
     seed = "" if data["seed"] is None else f", seed {data['seed']}"
+    recipe = ", each method by its published recipe" if row["recipe"] == "published" else ""
     return (
-        f"{data['name']}, {factor}, IPC {row['ipc']}{width_text(row['width'])}{tuning} "
+        f"{data['name']}, {factor}, IPC {row['ipc']}{width_text(row['width'])}{recipe}{tuning} "
         f"({data['rule']} rule{seed}, indices {data['sha256'][:12]})"
     )
 

@@ -92,7 +92,7 @@ class Scorer:
     def describe(self) -> dict[str, Any]:
         """What is scored, and on what."""
         experiment = self._experiment
-        settings = experiment.evaluation_settings()
+        settings = experiment.evaluation_settings(lr=self._scored.lr)
         del settings["data"]
         return {
             "set": self._scored.facts | {"per_class": self._scored.per_class},

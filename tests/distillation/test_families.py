@@ -3,6 +3,7 @@
 Resume, images on the host, several devices, numbers that are not finite, some of the classes.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -94,12 +95,35 @@ def test_a_number_that_is_not_finite_stops_the_run(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in STEPPING if name != "toy_trajectories"])
-def test_a_step_of_some_classes_moves_those_alone(name):
-    loop = tiny_loop(name=name, classes=4, classes_per_step=2, calibration=0.0)
-    before = loop.begin(jax.random.key(0))[0].stored["images"]
-    after = rounds(loop, 1)[0].stored["images"]
-    moved = np.abs(np.asarray(after - before)).reshape(4, -1).max(1) > 0
+def test_a_step_of_some_classes_moves_those_alone(name, tmp_path):
+    loop = tiny_loop(name=name, classes=4, classes_per_step=2, calibration=0.0, steps=1)
+    before = loop.method.result(loop.begin(jax.random.key(3))[0]).images
+    finished = loop.run(jax.random.key(3), CADENCE, folder=tmp_path, identity={}, label="tiny")
+    after = loop.method.result(finished.state).images
+    moved = np.abs(after - before).reshape(4, -1).max(1) > 0
     assert 1 <= moved.sum() <= 2
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_after_a_rollback_steps_keep_their_numbers_and_draw_anew(name, tmp_path):
+    loop = tiny_loop(name=name, steps=5)
+    method, (first, *others) = loop.method, loop.method.phases
+    run_key = jax.random.split(jax.random.key(3))[1]
+    plain = jax.random.key_data(jax.random.fold_in(run_key, 3))
+
+    def step(state, inputs):
+        state, metrics = first.step(state, inputs)
+        unlucky = jnp.all(jax.random.key_data(inputs.key) == plain)  # step 3, the first time
+        loss = jnp.where(unlucky, jnp.nan, metrics.loss)
+        scalars = metrics.scalars | {"number": inputs.number}
+        return state, metrics._replace(loss=loss, scalars=scalars)
+
+    method.phases = (first._replace(step=step), *others)
+    rollback = dataclasses.replace(CADENCE, on_nonfinite="rollback")
+    spoilt = Loop(method, loop.data, loop.supplied)
+    done = spoilt.run(jax.random.key(3), rollback, folder=tmp_path, identity={}, label="tiny")
+    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert done.rollbacks == 1 and [row["number"] for row in rows] == list(range(5))
 
 
 ON_DEVICES = """

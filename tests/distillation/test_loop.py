@@ -184,8 +184,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_nan(loop, unbroken, site, tm
 
 
 def test_rollback_draws_other_numbers_and_finishes(loop, unbroken, tmp_path):
+    run_key = jax.random.split(jax.random.key(0))[1]
+    unlucky = jax.random.key_data(jax.random.fold_in(run_key, 4))
     cadence = Cadence(log_every=2, checkpoint_every=3, on_nonfinite="rollback")
-    images, metrics = run(poisoned(loop, "loss", 4), tmp_path, cadence=cadence)
+    images, metrics = run(poisoned(loop, "loss", unlucky), tmp_path, cadence=cadence)
     rows, before = ([json.loads(row) for row in m.splitlines()] for m in (metrics, unbroken[1]))
     assert [row["step"] for row in rows] == list(range(STEPS))
     assert rows[:3] == before[:3] and rows[3]["loss"] != before[3]["loss"]

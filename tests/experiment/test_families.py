@@ -1,5 +1,7 @@
 """A toy method of each family through all stages: set, card, export, score's reader, report."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,8 @@ def test_a_family_goes_through_all_stages(name, tmp_path):
     assert name in page and page.count("<img") >= 10
     for form in ("npz", "safetensors"):
         exporting.export_set(tmp_path / "run", form, tmp_path / form)
-        scored = read(tmp_path / form, experiment.dataset, Facts())
+    for folder in ("run", "npz", "safetensors"):
+        scored = read(tmp_path / folder, experiment.dataset, Facts())
         np.testing.assert_allclose(scored.images, made.images, atol=1e-6)
         np.testing.assert_allclose(scored.targets, made.probabilities, atol=1e-6)
         assert scored.lr == pytest.approx(card["lr"])
@@ -83,6 +86,31 @@ def test_a_learning_rate_of_the_set_trains_its_evaluation_networks():
 def test_no_extractor_is_trained_for_methods_that_need_none(tmp_path):
     stages.run(small("random"), tmp_path, stage="extractors")
     assert not (tmp_path / "extractors").exists()
+
+
+def test_two_published_methods_keep_apart(tmp_path, monkeypatch):
+    tiny = {"distill.steps": 1, "distill.batch": 4}
+    for name in ("dm", "mmd"):
+        kind = dataclasses.replace(methods.kind(name), published=tiny)
+        monkeypatch.setitem(methods.METHODS, name, kind)
+    config = small("dm", baselines=("mmd", "random"), recipe="published")
+    config.distill.augmentation, config.sdd.num_frequencies = "none", 8
+    experiment, rows = stages.run(config, tmp_path)
+    assert {row["method"] for row in rows} == {"dm", "mmd", "random"}
+    for method, folder in (("dm", tmp_path), ("mmd", tmp_path / "runs" / "mmd-seed0")):
+        card = distilled.load(folder)[1]
+        assert (card["method"], card["config"]["distill"]["steps"]) == (method, 1)
+    assert experiment.of("dm").host is experiment.of("mmd").host is experiment.host
+    assert "published recipe" in (tmp_path / "table.md").read_text()
+
+
+def test_a_run_of_before_a_method_s_fields_is_the_same_run():
+    flat = configuration.flatten(small("dm"))
+    before = {name: value for name, value in flat.items() if name != "mmd.coef0"}
+    assert configuration.differences(before, flat) == []
+    experiment = Experiment(small("dm"), "unused")
+    assert "mmd.coef0" not in experiment.identity("dm", 0)
+    assert "mmd.coef0" in experiment.identity("mmd", 0)
 
 
 def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():

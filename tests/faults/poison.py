@@ -14,20 +14,24 @@ SITES = ("loss", "gradient", "pixels", "real batch", "extractor weights")
 """Where a NaN may enter, and the term that the run's error must name."""
 
 
-def poisoned(loop: Loop, site: str, at: int | None) -> Loop:
+def poisoned(loop: Loop, site: str, at: int | jax.Array | None) -> Loop:
     """The loop of a method whose step `at` (every step, if None) meets a NaN.
 
     Args:
       loop: of a `Matching`.
       site: one of `SITES`.
-      at: compared with the number that the step is called with.
+      at: compared with the number of the step; or with the data of its key, which a rollback
+        changes.
     """
     assert site in SITES
     method = copy.copy(loop.method)
     phase = method.phases[0]
 
     def step(state: Any, inputs: Inputs) -> Any:
-        bad = jnp.bool_(True) if at is None else inputs.number == at
+        if isinstance(at, jax.Array):
+            bad = jnp.all(jax.random.key_data(inputs.key) == at)
+        else:
+            bad = jnp.bool_(True) if at is None else inputs.number == at
         nan = jnp.where(bad, jnp.nan, 0.0)
         return _spoilt(method, site, nan, state, inputs)
 

@@ -60,3 +60,9 @@ def test_values_alone_are_differentiated_and_sizes_are_static():
 def test_sizes_are_not_given_twice():
     with pytest.raises(ValueError, match=r"synthetic features are Ragged .* synthetic_sizes out"):
         sdd_loss(ragged(7), ragged(8), jnp.ones((2, 4)), synthetic_sizes=SIZES)
+
+
+@pytest.mark.parametrize("use", [lambda r: r.ids, Ragged.means, Ragged.by_class])
+def test_classes_of_one_size_have_no_rows_one_after_the_other(use):
+    with pytest.raises(ValueError, match=r"have no sizes here: put them one after the other"):
+        use(Ragged(jnp.zeros((2, 3, 4)), None))

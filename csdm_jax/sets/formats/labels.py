@@ -25,11 +25,12 @@ def to_stored(labels: np.ndarray, fmt: Format, *, logits: bool = False) -> np.nd
     if fmt.soft == "logits" and not logits:  # their softmax is the probabilities
         return np.log(np.maximum(labels, SMALLEST)).astype(np.float32)
     if fmt.soft == "probabilities" and logits:
-        return _softmax(labels).astype(np.float32)
+        return softmax(labels).astype(np.float32)
     return labels.astype(np.float32)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities `[n, K]` of logits."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
@@ -85,7 +86,7 @@ def _soft(labels: np.ndarray, fmt: Format, classes: int | None) -> np.ndarray:
     if are_probabilities(labels):
         return labels
     if fmt.soft == "logits":
-        return _softmax(labels)
+        return softmax(labels)
     sums = labels.sum(1)
     raise ValueError(
         "soft labels of this format must be probabilities, got values "

@@ -11,6 +11,7 @@ import numpy as np
 from csdm_jax.sets import distilled
 from csdm_jax.sets.distilled import ARRAYS, DIGEST
 from csdm_jax.sets.formats.base import Content, Format, find
+from csdm_jax.sets.formats.labels import softmax
 from csdm_jax.storage import files
 from csdm_jax.storage.npz import read_npz
 
@@ -30,7 +31,7 @@ def read(path: Path, card: dict[str, Any]) -> Content:
 
     A set that stores no images (its card names its arrays) is decoded.
     """
-    if "images" not in card.get("arrays", ["images"]):
+    if card.get("arrays", ["images"]) != ["images"]:
         whole = distilled.decoded(distilled.load(path if path.is_dir() else path.parent)[0])
         return Content(
             whole.images,
@@ -39,7 +40,8 @@ def read(path: Path, card: dict[str, Any]) -> Content:
             decoded=True,
         )
     arrays = read_npz(find(path, ARRAYS), ("images", "labels"))
-    return Content(arrays["images"], arrays["labels"])
+    logits = card.get("label_kind") == distilled.KINDS["logits"]
+    return Content(arrays["images"], softmax(arrays["labels"]) if logits else arrays["labels"])
 
 
 FORMAT = Format(
