@@ -51,7 +51,7 @@ def test_networks_agree():
 
 def test_decoding_agrees():
     stored = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-    ours = parameterisations.create("mosaic", 2).decode(jnp.asarray(stored))
+    ours = parameterisations.create("mosaic", 2).decode({"images": jnp.asarray(stored)})
     theirs = reference.decode(torch.tensor(stored.transpose(0, 3, 1, 2).copy()))
     np.testing.assert_allclose(theirs.numpy().transpose(0, 2, 3, 1), ours, atol=1e-5)
 

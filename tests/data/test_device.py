@@ -51,7 +51,7 @@ def _stored(dataset, imbalance_factor):
 
 def _batch(data, key, per_class):
     drawn = draw_class_batches(data.counts, key, per_class)
-    return data.images[drawn.rows], drawn.ids
+    return data.images[drawn.values], drawn.ids
 
 
 def _drawn(data, seed, per_class):
@@ -140,13 +140,13 @@ def test_some_classes_are_drawn_and_small_ones_padded(stored):
         classes = np.asarray(drawn.classes)
         assert len(set(classes)) == 3 and (np.diff(classes) > 0).all()
         seen |= set(classes.tolist())
-        assert drawn.sizes == (10, 10, 10) and len(drawn.rows) == 30
+        assert drawn.sizes == (10, 10, 10) and len(drawn.values) == 30
         present = np.asarray(drawn.weights).reshape(3, 10).sum(1)
         np.testing.assert_array_equal(present, np.minimum(np.array(stored.counts)[classes], 10))
-        labels = stored.labels[np.asarray(drawn.rows)]
+        labels = stored.labels[np.asarray(drawn.values)]
         np.testing.assert_array_equal(labels, np.repeat(classes, 10))
         np.testing.assert_array_equal(labels, drawn.ids)
-        rows = np.asarray(drawn.rows)[np.asarray(drawn.weights) > 0]
+        rows = np.asarray(drawn.values)[np.asarray(drawn.weights) > 0]
         assert len(set(rows.tolist())) == len(rows)
     assert seen == {0, 1, 2, 3}
 

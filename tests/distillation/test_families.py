@@ -26,6 +26,8 @@ from tests.problem import rounds, tiny_loop
 NAMES = [*methods.METHODS, *FAMILIES]
 STEPPING = [name for name in NAMES if name not in ("random", "toy_selection")]
 TABLE = methods.table()  # of the registered methods alone
+OTHERS = [name for name in STEPPING if name not in ("csdm", "csdm_single", "dm")]
+"""Those that test_sharding does not run on several devices."""
 CADENCE = Cadence(log_every=2, checkpoint_every=2)
 
 
@@ -133,11 +135,11 @@ from jax.sharding import Mesh
 from csdm_jax.distillation import methods
 from csdm_jax.runtime.sharding import AXIS, Devices
 from tests.distillation.families import FAMILIES
-from tests.distillation.test_families import STEPPING
+from tests.distillation.test_families import OTHERS
 from tests.problem import rounds, tiny_loop
 methods.METHODS.update(FAMILIES)
 found = {}
-for name in STEPPING:
+for name in OTHERS:
     found[name] = []
     for count in (1, 2):
         devices = Devices(Mesh(np.array(jax.devices()[:count]), (AXIS,)) if count > 1 else None)
@@ -153,7 +155,7 @@ def test_two_devices_give_the_result_of_one():
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert list(found) == STEPPING
+    assert list(found) == OTHERS
     for name, ((loss, images), (other_loss, other_images)) in found.items():
         np.testing.assert_allclose(other_loss, loss, rtol=2e-3, err_msg=name)
         assert np.mean(np.abs(np.array(other_images) - images)) < 1e-4, name

@@ -158,7 +158,7 @@ def test_a_checkpoint_takes_as_much_late_in_a_run_as_early(loop, tmp_path):
         (tmp_path / "checkpoints" / str(step) / "manifest.json").stat().st_size
         for step in (1, STEPS)
     ]
-    assert abs(sizes[1] - sizes[0]) < 20  # digits of numbers, no rows
+    assert abs(sizes[1] - sizes[0]) < 600  # a file more or less of the state, no rows
 
 
 @pytest.mark.parametrize("site", SITES)
