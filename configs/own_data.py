@@ -7,6 +7,17 @@ What is read and how: docs/own-data.md.
 """
 
 from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import presets
+
+CPU = {
+    "network.width": 32,
+    "extractors.count": 2,
+    "extractors.epochs": 15,
+    "extractors.batch": 64,
+    "extractors.learning_rate": 0.05,
+    "distill.steps": 200,
+    "distill.batch": 32,
+}
 
 
 def get_config(argument: str = ""):
@@ -20,6 +31,7 @@ def get_config(argument: str = ""):
     )
     config = configuration.default_config()
     config.name = f"own_data-ipc{options['ipc']}"
+    config.baselines = ("random",)  # what a number is to be compared with
     config.data.name = options["source"]
     config.data.image_size = options["size"]
     config.data.holdout = options["holdout"]
@@ -29,25 +41,5 @@ def get_config(argument: str = ""):
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
     if options["cpu"]:
-        config.name += "-cpu"
-        _shrink(config)
+        presets.shrink(config, CPU)
     return config
-
-
-def _shrink(config):
-    """The method at a size that two cores finish: narrower, fewer, shorter."""
-    config.network.width = 32
-    config.extractors.count = 2
-    config.extractors.epochs = 15
-    config.extractors.batch = 64
-    config.extractors.learning_rate = 0.05
-    config.extractors.cutmix = 0.0
-    config.distill.steps = 200
-    config.distill.log_every = 10
-    config.distill.checkpoint_every = 50
-    config.distill.batch = 32
-    config.distill.learning_rate = 3e-3
-    config.sdd.num_frequencies = 512
-    config.evaluate.count = 2
-    config.evaluate.epochs = 60
-    config.evaluate.check_every = 20

@@ -95,7 +95,7 @@ def decode(encoded: Encoded, resolution: int | None, resize: str = "crop") -> np
 
 def _decode(encoded: Encoded, resolution: int | None, resize: str) -> tuple[np.ndarray, bool]:
     """The pixels, and whether there were further frames."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(encoded.data), formats=formats()) as image:
@@ -108,8 +108,9 @@ def _decode(encoded: Encoded, resolution: int | None, resize: str) -> tuple[np.n
     except (
         OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError
     ) as error:  # fmt: skip
+        why = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"cannot decode {encoded.where}: {error}; replace it by a whole image of 8 or 16 bits "
+            f"cannot decode {encoded.where}: {why}; replace it by a whole image of 8 or 16 bits "
             "a channel (PNG, JPEG and others), or remove it"
         ) from error
     array = np.asarray(pixels if resolution is None else _sized(pixels, resolution, resize))
@@ -182,19 +183,28 @@ def decode_all(
     labels: list[int] = []
     iterator = iter(items)
     first, animations = "", 0
+    broken: list[ValueError] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(itertools.islice(iterator, CHUNK)):
             first = first or chunk[0].where
             # One task per slice: a task per small image costs as much as its decoding.
             slices = [chunk[i : i + SLICE] for i in range(0, CHUNK, SLICE)]
             decoded = pool.map(
-                lambda part: [_decode(item, resolution, resize) for item in part], slices
+                lambda part: [_tried(item, resolution, resize) for item in part], slices
             )
-            for encoded, (array, animated) in zip(chunk, itertools.chain(*decoded), strict=True):
+            for encoded, one in zip(chunk, itertools.chain(*decoded), strict=True):
+                if isinstance(one, ValueError):
+                    broken.append(one)
+                    continue
+                array, animated = one
                 arrays.append(array)
                 labels.append(encoded.label)
                 animations += animated
                 _check_size(first, arrays[0], encoded.where, array)
+    if broken:
+        others = "; ".join(str(one).partition(";")[0] for one in broken[1:6])
+        more = f" ({len(broken) - 1} more: {others})" if others else ""
+        raise ValueError(f"{broken[0]}{more}")
     if not arrays:
         raise ValueError("there is no image to decode: a split needs at least one image")
     if animations:
@@ -203,6 +213,16 @@ def decode_all(
     channels = max(array.shape[-1] for array in arrays)
     stacked = np.stack([np.broadcast_to(a, (*a.shape[:2], channels)) for a in arrays])
     return stacked, np.asarray(labels, np.int32)
+
+
+def _tried(
+    encoded: Encoded, resolution: int | None, resize: str
+) -> tuple[np.ndarray, bool] | ValueError:
+    """`_decode`, or why it cannot be done: all broken images are named at once."""
+    try:
+        return _decode(encoded, resolution, resize)
+    except ValueError as error:
+        return error
 
 
 def _check_size(first: str, expected: np.ndarray, where: str, array: np.ndarray) -> None:

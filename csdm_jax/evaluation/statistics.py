@@ -55,6 +55,10 @@ def last_text(row: dict[str, Any]) -> str:
     return f"{row['last']:.1f}{spread}"
 
 
+GROUPS = ("many", "medium", "few")
+"""Thirds of the classes by training count."""
+
+
 def group_accuracies(by_class: np.ndarray, counts: tuple[int, ...]) -> dict[str, float]:
     """Mean accuracy of the many-, medium- and few-shot classes.
 
@@ -68,6 +72,6 @@ def group_accuracies(by_class: np.ndarray, counts: tuple[int, ...]) -> dict[str,
     by_class = np.asarray(by_class)
     order = head_to_tail(counts)
     third = max(1, len(order) // 3)
-    groups = {"many": order[:third], "medium": order[third:-third], "few": order[-third:]}
+    groups = dict(zip(GROUPS, (order[:third], order[third:-third], order[-third:]), strict=True))
     tested = {name: by_class[rows][~np.isnan(by_class[rows])] for name, rows in groups.items()}
     return {name: float(values.mean()) for name, values in tested.items() if values.size}

@@ -133,6 +133,16 @@ def fields_help() -> str:
     return "\n".join(lines)
 
 
+def _check_config_path(path: Path) -> None:
+    """Raises a ConfigError that says which file was meant, where there is none."""
+    if path.is_dir():
+        raise configuration.ConfigError(f"{path} is a folder: give --config={path / saved.NAME}")
+    if not path.exists():
+        near = sorted(str(one) for one in path.parent.glob("*.py"))
+        known = f": there are {', '.join(near)}" if near else ": give one of configs/"
+        raise configuration.ConfigError(f"the configuration {path} does not exist{known}")
+
+
 def _find_config(argv: list[str]) -> None:
     """Has --config name a file as a user means it, in place; a `config.json` is read by `saved`."""
     for number, argument in enumerate(argv[1:], 1):
@@ -143,6 +153,7 @@ def _find_config(argv: list[str]) -> None:
         before = "--config=" if match[1] is not None else ""
         file, colon, rest = (match[1] or argv[place]).partition(":")
         path = str(paths.given(file))
+        _check_config_path(Path(path))
         text = f"{_SAVED}{path}" if path.endswith(".json") else f"{path}{colon}{rest}"
         argv[place] = before + text
 

@@ -14,6 +14,8 @@ from typing import Any
 from csdm_jax.experiment import config as configuration
 from csdm_jax.storage import files
 
+NAME = "config.json"
+
 
 def get_config(path: str) -> Any:
     """The configuration in a `config.json`.

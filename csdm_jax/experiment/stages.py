@@ -25,7 +25,7 @@ from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import supplies
+from csdm_jax.experiment import saved, supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
 from csdm_jax.runtime import cluster, interruption, memory
@@ -36,7 +36,7 @@ from csdm_jax.storage.journal import METRICS
 from csdm_jax.training import extractors
 
 STAGES = ("extractors", "distill", "evaluate", "report")
-CONFIG = "config.json"
+CONFIG = saved.NAME
 EVALUATION = "evaluation_format"
 """Field of a card: the format of the evaluation whose accuracies it holds."""
 PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")

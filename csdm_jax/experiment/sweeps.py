@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from csdm_jax.evaluation import evaluate
-from csdm_jax.evaluation.statistics import last_text
+from csdm_jax.evaluation.statistics import GROUPS, last_text
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, stages
 from csdm_jax.experiment.config import ConfigError
@@ -313,7 +313,7 @@ def table(rows: list[dict[str, Any]], *, total: int) -> str:
     """
     labels, extras = short(rows[0]["point"]), _extras(rows)
     columns = [*labels.values(), *extras, "runs", "last epoch", "95 % interval"]
-    columns += ["best (optimistic)", *result_table.COLUMNS[-3:]]
+    columns += ["best (optimistic)", *GROUPS]
     cells_of = []
     for row in rows:
         cells = [shown(value) for value in row["point"].values()]

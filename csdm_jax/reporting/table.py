@@ -11,6 +11,7 @@ import numpy as np
 
 from csdm_jax.data.longtail import LongTail, factor_text, own_factor
 from csdm_jax.evaluation.statistics import (
+    GROUPS,
     group_accuracies,
     interval,
     last_text,
@@ -23,7 +24,7 @@ from csdm_jax.runtime.fields import flatten
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
-COLUMNS = ("method", "network", "runs", "last epoch", "best (optimistic)", "many", "medium", "few")
+COLUMNS = ("method", "network", "runs", "last epoch", "best (optimistic)", *GROUPS)
 
 
 def describe_data(name: str, longtail: LongTail) -> str:
@@ -194,7 +195,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def group_cells(groups: dict[str, float]) -> list[str]:
     """Many, medium and few as cells; a dash for a group without classes."""
-    return [f"{groups[name]:.1f}" if name in groups else "-" for name in COLUMNS[-3:]]
+    return [f"{groups[name]:.1f}" if name in groups else "-" for name in GROUPS]
 
 
 def write(

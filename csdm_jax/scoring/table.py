@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from csdm_jax.data.longtail import factor_text, head_to_tail, own_factor
+from csdm_jax.evaluation.statistics import GROUPS
 from csdm_jax.reporting.table import group_cells, width_text
 from csdm_jax.reporting.table import markdown as table
 
-ACCURACY = ("network", "networks", "last epoch", "best (optimistic)", "many", "medium", "few")
+ACCURACY = ("network", "networks", "last epoch", "best (optimistic)", *GROUPS)
 PARTS = {
     "full": "real",
     "hard": "set hard",

@@ -492,3 +492,13 @@ def test_arrays_in_memory_pass_the_same_checks():
     assert made.own and made.class_names == ("a", "b") and counts(made, "test") == [1, 1]
     with pytest.raises(ValueError, match="7 labels for 8 images"):
         data.from_arrays(given["x_train"], given["y_train"][:7], reading=HELD)
+
+
+def test_all_broken_images_are_named_at_once(tmp_path):
+    members = many({"a": 4, "b": 4}) | {"a/1.png": b"\x89PNG", "b/2.png": b"x", "b/3.png": b""}
+    fill(tmp_path, members)
+    with pytest.raises(ValueError, match="cannot decode") as refused:
+        data.load("folder", data_dir=tmp_path, cache_dir=None, reading=HELD)
+    said = str(refused.value)
+    assert "2 more: " in said and all(f"{name}.png" in said for name in ("a/1", "b/2", "b/3"))
+    assert "BytesIO" not in said and "not an image" in said

@@ -24,7 +24,8 @@ from tests.faults.runs import ROOT
 from tests.problem import rounds, tiny_loop
 
 NAMES = [*methods.METHODS, *FAMILIES]
-STEPPING = [name for name in NAMES if name not in ("random", "toy_selection")]
+SELECTING = [n for n in methods.METHODS if methods.facts(n)["family"] == "selection"]
+STEPPING = [name for name in NAMES if name not in (*SELECTING, "toy_selection")]
 TABLE = methods.table()  # of the registered methods alone
 OTHERS = [name for name in STEPPING if name not in ("csdm", "csdm_single", "dm")]
 """Those that test_sharding does not run on several devices."""

@@ -267,3 +267,10 @@ def test_files_come_before_the_screen(tmp_path):
     with contextlib.redirect_stdout(Full()), pytest.raises(OSError, match="the screen is gone"):
         table.write(tmp_path, [tmp_path], OF_THE_RUN)
     assert {"table.md", "table.json", "report.html"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_a_config_that_is_not_there_is_told_which_ones_are(tmp_path):
+    said = one_line(run("--config=configs/own_dat.py"))
+    assert "configs/own_dat.py does not exist: there are " in said and "configs/own_data.py" in said
+    said = one_line(run(f"--config={tmp_path}"))
+    assert f"{tmp_path} is a folder: give --config={tmp_path}/config.json" in said
