@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 BINS = 60
-PER_CLASS = ("amplitude", "phase", "distance")
-"""Metrics that are lists with one number a class, as far as a method has them."""
+CLASSES = "classes"
+"""The list in a row that says which classes the step drew; all, where there is none. Every other
+list has one number for each of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
@@ -21,7 +22,7 @@ class History:
     Attributes:
       steps: number of rows.
       scalars: for each metric of one number a step, `[steps]`.
-      by_class: for each of `PER_CLASS` that was written, `[bins, C]`: the mean over a bin of
+      by_class: for each metric of one number a class, `[bins, C]`: the mean over a bin of
         consecutive steps, NaN where none of them drew the class.
     """
 
@@ -49,18 +50,20 @@ def read(path: Path, num_classes: int) -> History:
         steps = sum(1 for _ in file)
     bins = min(BINS, steps)
     scalars: dict[str, list[float]] = {}
-    sums = {name: np.zeros((bins, num_classes)) for name in PER_CLASS}
-    seen = {name: np.zeros((bins, num_classes), int) for name in PER_CLASS}
+    sums: dict[str, np.ndarray] = {}
+    seen: dict[str, np.ndarray] = {}
     with path.open() as file:
         for number, line in enumerate(file):
             row = json.loads(line)
             _add_scalars(scalars, row)
-            drawn = row.get("classes", slice(None))
-            for name in set(PER_CLASS) & set(row):
-                sums[name][number * bins // steps, drawn] += row[name]
-                seen[name][number * bins // steps, drawn] += 1
+            drawn = row.pop(CLASSES, slice(None))
+            for name, values in row.items():
+                if isinstance(values, list):
+                    place = number * bins // steps, drawn
+                    sums.setdefault(name, np.zeros((bins, num_classes)))[place] += values
+                    seen.setdefault(name, np.zeros((bins, num_classes), int))[place] += 1
     with np.errstate(invalid="ignore"):
-        by_class = {name: sums[name] / seen[name] for name in PER_CLASS if seen[name].any()}
+        by_class = {name: total / seen[name] for name, total in sums.items()}
     return History(steps, {n: np.array(v) for n, v in scalars.items()}, by_class)
 
 
@@ -68,5 +71,5 @@ def _add_scalars(scalars: dict[str, list[float]], row: dict[str, Any]) -> None:
     for name, value in row.items():
         if isinstance(value, int | float):
             scalars.setdefault(name, []).append(value)
-        elif name in PER_CLASS:  # the mean over the classes of the step
+        elif name != CLASSES:  # the mean over the classes of the step
             scalars.setdefault(f"mean {name}", []).append(float(np.mean(value)))

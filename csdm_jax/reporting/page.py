@@ -335,8 +335,7 @@ def _loss_figures(main: Run) -> list[tuple[Markup, str]]:
         drawn = figures.curves(
             "parts", lines, x="distillation step", y="mean over classes", logarithmic=True
         )
-        found.append((Markup(drawn), _PARTS_CAPTION if len(means) > 1 else "Distance between "
-                      "real and synthetic features, mean over the classes of a step."))  # fmt: skip
+        found.append((Markup(drawn), _PARTS_CAPTIONS.get(tuple(sorted(means)), _MEANS_CAPTION)))
     order = main.order
     ticks = [main.tick(label) for label in order]
     for name, values in past.by_class.items():
@@ -346,10 +345,14 @@ def _loss_figures(main: Run) -> list[tuple[Markup, str]]:
     return found
 
 
-_PARTS_CAPTION = (
-    "Amplitude and phase of the spectral distance, before they are weighted: amplitude tells how "
-    "far the diversity of the synthetic features is off, phase how far their realism."
-)
+_MEANS_CAPTION = "What a step tells of each class, mean over the classes of a step."
+_PARTS_CAPTIONS = {
+    ("mean amplitude", "mean phase"): "Amplitude and phase of the spectral distance, before they "
+    "are weighted: amplitude tells how far the diversity of the synthetic features is off, phase "
+    "how far their realism.",
+    ("mean distance",): "Distance between real and synthetic features, mean over the classes of a "
+    "step.",
+}
 
 
 def _loss(main: Run) -> tuple[Markup, str]:

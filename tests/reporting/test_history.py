@@ -44,3 +44,10 @@ def test_the_running_mean_is_over_a_fiftieth_of_the_run(tmp_path):
     steps, values = history.read(write(tmp_path / "metrics.jsonl", rows), 1).smoothed("loss")
     np.testing.assert_allclose(values, np.arange(99) + 0.5)
     assert steps[0] == 2 and steps[-1] == 100
+
+
+def test_numbers_of_each_class_are_kept_whatever_a_method_calls_them(tmp_path):
+    rows = [{"step": 0, "loss": 1.0, "spread": [2.0, 4.0], "classes": [1, 2]}]
+    read = history.read(write(tmp_path / "metrics.jsonl", rows), 3)
+    np.testing.assert_array_equal(read.by_class["spread"], [[np.nan, 2.0, 4.0]])
+    assert read.scalars["mean spread"] == [3.0] and set(read.by_class) == {"spread"}
