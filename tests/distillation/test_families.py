@@ -145,6 +145,7 @@ for name in OTHERS:
     for count in (1, 2):
         devices = Devices(Mesh(np.array(jax.devices()[:count]), (AXIS,)) if count > 1 else None)
         state, metrics = rounds(tiny_loop(name=name, devices=devices), 2)
+        assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state)), name
         found[name].append([metrics.loss.tolist(), np.asarray(state.stored["images"]).tolist()])
 print(json.dumps(found))
 """
