@@ -73,9 +73,9 @@ def documented(module: str, names: Iterable[str]) -> str:
 
 def module(name: str, *, level: int = 2) -> str:
     """A module with what it defines, below a heading of some level."""
-    return "#" * (level - 2) + HEADING.format(name) + "\n" + EVALUATED.format(
-        f".. automodule:: {name}\n   :members:\n   :no-undoc-members:\n"
-    )
+    heading = "#" * (level - 2) + HEADING.format(name)
+    members = f".. automodule:: {name}\n   :members:\n   :no-undoc-members:\n"
+    return f"{heading}\n{EVALUATED.format(members)}"
 
 
 NAMES = {"fields": fields, "methods": methods, "module": module, "public": public}
