@@ -28,18 +28,26 @@ SMALL = {
     "extractors.count": 1,
     "extractors.epochs": 1,
     "extractors.batch": 64,
+    "extractors.cutmix": 0.0,
+    "extractors.augmentation": "none",
     "distill.steps": 1,
     "distill.log_every": 1,
     "distill.checkpoint_every": 1,
     "distill.ipc": 2,
     "distill.batch": 8,
+    "distill.augmentation": "none",
     "sdd.num_frequencies": 16,
+    "sdd.frequency_method": "iid",
     "evaluate.count": 1,
     "evaluate.epochs": 1,
     "evaluate.check_every": 1,
+    "evaluate.cutmix": 0.0,
+    "evaluate.augmentation": "none",
 }
-# Two points of a sweep in place of six, one row in place of two, one seed each.
+# Two points of a sweep in place of six, one row in place of two, one seed each; the second run on
+# CIFAR-10 ends with the extractors.
 FEWER = {
+    ",cpu --data_dir=DATA_DIR": ",cpu --data_dir=data --stage=extractors",
     "sdd.scale=0.3,1,3": "sdd.scale=3",
     "--config.distill.seeds=0,1": "--config.distill.seeds=0,",
     "digits_lt/csdm digits_lt/dm": "digits_lt/csdm",
