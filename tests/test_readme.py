@@ -1,6 +1,5 @@
 """The README's code runs and is short; what the README and the pages of docs/ name exists."""
 
-import importlib.metadata
 import re
 import subprocess
 import sys
@@ -70,8 +69,3 @@ def test_links_lead_to_files(page):
     links += re.findall(r"^```{include} (\S+)", PAGES[page], flags=re.M)
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert missing == []
-
-
-def test_the_citation_names_the_version():
-    citation = (ROOT / "CITATION.cff").read_text()
-    assert f"\nversion: {importlib.metadata.version('csdm_jax')}\n" in citation

@@ -1,6 +1,6 @@
 """What the program knows of itself, written into the pages of `reference/` at build time.
 
-They are Jinja templates and see what is in `NAMES`.
+They and the index are Jinja templates and see what is in `NAMES`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -17,6 +18,7 @@ import csdm_jax
 from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 
+PAGES = Path(__file__).parent.parent
 HEADING = "## `{}`\n"
 EVALUATED = "```{{eval-rst}}\n{}\n```\n"
 
@@ -39,16 +41,16 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def public(*, of: str) -> str:
-    """The public names of the package that are defined below a module, under its submodules.
+def public(*, metric: bool) -> str:
+    """Public names of the package below what the modules say that define them.
 
     Args:
-      of: the module's name.
+      metric: those of the metric, or those beside it.
     """
     groups: dict[str, list[str]] = {}
     for name in csdm_jax.__all__:
-        module = getattr(csdm_jax, name).__module__
-        if module == of or module.startswith(f"{of}."):
+        module = getattr(getattr(csdm_jax, name), "__module__", None)
+        if module and module.startswith("csdm_jax.metric.") == metric:
             groups.setdefault(module, []).append(name)
     return "\n".join(
         f"## {_summary(module)}\n\n" + documented("csdm_jax", names)
@@ -78,11 +80,16 @@ def module(name: str, *, level: int = 2) -> str:
     return f"{heading}\n{EVALUATED.format(members)}"
 
 
-NAMES = {"fields": fields, "methods": methods, "module": module, "public": public}
+def there(*pages: str) -> str:
+    """Those of the pages that exist, a line each."""
+    return "\n".join(page for page in pages if (PAGES / f"{page}.md").exists())
+
+
+NAMES = {"fields": fields, "methods": methods, "module": module, "public": public, "there": there}
 
 
 def _fill_in(app: Sphinx, page: str, source: list[str]) -> None:
-    if page.startswith("reference/"):
+    if page == "index" or page.startswith("reference/"):
         template = jinja2.Template(source[0], undefined=jinja2.StrictUndefined)
         source[0] = template.render(**NAMES)
 
