@@ -49,10 +49,13 @@ nb_execution_show_tb = True
 nb_merge_streams = True
 
 add_module_names = False
+autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 default_role = "code"  # docstrings write code in single backticks, as Markdown does
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # docstrings say types, and shapes with them
 python_use_unqualified_type_names = True
 
 nitpicky = True

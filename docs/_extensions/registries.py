@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,14 @@ def there(*pages: str) -> str:
     return "\n".join(page for page in pages if (PAGES / f"{page}.md").exists())
 
 
-NAMES = {"fields": fields, "methods": methods, "module": module, "public": public, "there": there}
+NAMES = {
+    "configuration": configuration,
+    "fields": fields,
+    "methods": methods,
+    "module": module,
+    "public": public,
+    "there": there,
+}
 
 
 def _fill_in(app: Sphinx, page: str, source: list[str]) -> None:
@@ -101,7 +109,17 @@ def _is_skipped(
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
+def _readable(
+    app: Sphinx, what: str, name: str, member: Any, options: Any, signature: str, returned: str
+) -> tuple[str, str] | None:
+    """A default that is a function is no Python when printed, and Sphinx then reads no types."""
+    if signature and "<function" in signature:
+        return re.sub(r"<function .*? at 0x\w+>", "...", signature), returned
+    return None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", _fill_in)
     app.connect("autodoc-skip-member", _is_skipped)
+    app.connect("autodoc-process-signature", _readable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
