@@ -49,7 +49,6 @@ nb_execution_show_tb = True
 nb_merge_streams = True
 
 add_module_names = False
-autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
