@@ -53,6 +53,7 @@ def test_import_needs_jax_alone():
 MODULES = [
     "characteristic",
     "distances",
+    "estimators",
     "dot_kernels",
     "frequencies",
     "kernels",

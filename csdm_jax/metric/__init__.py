@@ -1,8 +1,10 @@
 """Distances between distributions and what they are made of: pure functions that need JAX alone."""
 
+from csdm_jax.metric.bandwidth import median_heuristic
 from csdm_jax.metric.characteristic import characteristic_function
 from csdm_jax.metric.distances import cfd_loss, sdd, sdd_loss, sdd_parts
 from csdm_jax.metric.dot_kernels import Cosine, Linear, Polynomial, Sigmoid
+from csdm_jax.metric.estimators import cheaper_estimator
 from csdm_jax.metric.frequencies import sample_frequencies
 from csdm_jax.metric.kernels import RBF, IsotropicLaplace, Kernel, Laplace, Matern
 from csdm_jax.metric.mmd import mmd2
@@ -21,7 +23,9 @@ __all__ = [
     "Sigmoid",
     "cfd_loss",
     "characteristic_function",
+    "cheaper_estimator",
     "class_alphas",
+    "median_heuristic",
     "mmd2",
     "sample_frequencies",
     "sdd",

@@ -82,6 +82,7 @@ def spectral_means(
     """
     samples = (comparison.real, comparison.synthetic)
     frequencies, frequency_chunk = comparison.frequencies, comparison.frequency_chunk
+    assert frequencies is not None
 
     def terms(t: jax.Array) -> dict[str, jax.Array]:
         return integrand(

@@ -12,16 +12,19 @@ from jax.typing import ArrayLike, DTypeLike
 from csdm_jax.metric.checks import (
     as_features,
     check_chunks,
+    check_kernel,
     check_matmul_dtype,
     check_pair,
     check_sizes,
     known,
 )
+from csdm_jax.metric.estimators import ESTIMATORS, cheaper_estimator
+from csdm_jax.metric.kernels import GramFunction, Kernel, SpectralKernel
 from csdm_jax.metric.ragged import Ragged
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of `sdd_loss`, which documents them, `sdd_parts` and `cfd_loss`."""
+    """Keyword arguments of `cfd_loss`, `sdd_loss`, which documents them, and `sdd_parts`."""
 
     alpha: ArrayLike  # 1/2 if left out; None for all others
     real_weights: ArrayLike | None
@@ -33,34 +36,45 @@ class Options(TypedDict, total=False):
     matmul_dtype: DTypeLike | None
 
 
+class SDDOptions(Options, total=False):
+    """Keyword arguments that `sdd_loss` and `sdd_parts` have beside."""
+
+    estimator: str  # "spectral" if left out
+    kernel: GramFunction | None
+
+
 class Comparison(NamedTuple):
     """Checked arguments of a loss.
 
     Attributes:
         real: features of C classes.
         synthetic: features of the same classes.
-        frequencies: shape [T, d].
+        frequencies: shape [T, d]; None where no spectrum is asked for.
         alpha: scalar or shape [C].
         frequency_chunk: frequencies at a time, all at once if None.
         sample_chunk: rows at a time, the gradient computing phases again; kept if None.
         matmul_dtype: floating type of the factors of the products with the frequencies.
         one_class: whether results per class are scalars.
+        half: whether every alpha is known to be 1/2, where the amplitude counts nothing.
+        kernel: whose MMD^2 is taken exactly; None where that is estimated from the frequencies.
     """
 
     real: Ragged
     synthetic: Ragged
-    frequencies: jax.Array
+    frequencies: jax.Array | None
     alpha: jax.Array
     frequency_chunk: int | None
     sample_chunk: int | None
     matmul_dtype: DTypeLike | None
     one_class: bool
+    half: bool = False
+    kernel: GramFunction | None = None
 
 
 def compare(
     real: ArrayLike | Ragged,
     synthetic: ArrayLike | Ragged,
-    frequencies: ArrayLike,
+    frequencies: ArrayLike | None,
     *,
     alpha: ArrayLike = 0.5,
     real_weights: ArrayLike | None = None,
@@ -72,12 +86,14 @@ def compare(
     matmul_dtype: DTypeLike | None = None,
     names: tuple[str, str] = ("real", "synthetic"),
     ranks: tuple[int, ...] = (2, 3),
+    spectra: bool = True,
 ) -> Comparison:
     """Check the arguments of `sdd_loss` and bring both samples to one form.
 
     Args:
         names: of the two samples, in messages.
         ranks: accepted of the features.
+        spectra: whether frequencies are needed whatever the estimator.
 
     Raises:
         ValueError: as `sdd_loss`.
@@ -86,7 +102,8 @@ def compare(
     synthetic, synthetic_weights, synthetic_sizes = _taken_apart(
         names[1], synthetic, synthetic_weights, synthetic_sizes
     )
-    frequencies = as_features("frequencies", frequencies)
+    needless = frequencies is None and not spectra
+    frequencies = None if needless else as_features("frequencies", frequencies)
     check_pair(
         (names[0], real, real_weights),
         (names[1], synthetic, synthetic_weights),
@@ -100,10 +117,53 @@ def compare(
         _as_sample(names[1], synthetic, synthetic_weights, synthetic_sizes),
     )
     one_class = real.ndim == 2 and real_sizes is None
-    alpha = _check_classes(*sides, alpha, one_class=one_class)
+    alpha, values = _check_classes(*sides, alpha, one_class=one_class), known(alpha)
+    half = values is not None and bool(np.all(values == 0.5))
     return Comparison(
-        *sides, frequencies, alpha, frequency_chunk, sample_chunk, matmul_dtype, one_class
+        *sides, frequencies, alpha, frequency_chunk, sample_chunk, matmul_dtype, one_class, half
     )
+
+
+def exact_kernel(
+    comparison: Comparison, estimator: str, kernel: GramFunction | None
+) -> GramFunction | None:
+    """The kernel if its MMD^2 is to be taken exactly, None if from the frequencies.
+
+    Raises:
+        ValueError: as `sdd_loss`.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"unknown estimator {estimator!r}: choose one of {list(ESTIMATORS)}")
+    if estimator != "spectral":
+        if kernel is None:
+            raise ValueError(
+                f"estimator {estimator!r} needs the kernel of the frequencies, got None: pass e.g. "
+                "kernel=RBF(1.0)"
+            )
+        check_kernel(kernel)
+    frequencies = comparison.frequencies
+    if estimator == "auto" and frequencies is not None:
+        sizes = (comparison.real.sizes, comparison.synthetic.sizes)
+        estimator = cheaper_estimator(*sizes, frequencies.shape[0], kernel)
+    if estimator == "spectral":
+        return None
+    if frequencies is None and not comparison.half:
+        raise ValueError(
+            "alpha other than a known 1/2 needs frequencies for the amplitude, got None: draw them "
+            "with sample_frequencies"
+        )
+    if frequencies is not None and not comparison.half:
+        _check_spectral(kernel)
+    return kernel
+
+
+def _check_spectral(kernel: GramFunction | None) -> None:
+    """Raise a ValueError for a kernel that the frequencies cannot belong to."""
+    if isinstance(kernel, Kernel) and not isinstance(kernel, SpectralKernel):
+        raise ValueError(
+            f"{kernel} has no spectral measure, and alpha other than 1/2 an amplitude that needs "
+            "one: use an RBF, Laplace, IsotropicLaplace or Matern kernel, or alpha=0.5"
+        )
 
 
 def _taken_apart(

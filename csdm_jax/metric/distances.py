@@ -9,7 +9,15 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from csdm_jax.metric.characteristic import Spectrum, spectral_means
-from csdm_jax.metric.comparison import Options, compare
+from csdm_jax.metric.comparison import (
+    Comparison,
+    Options,
+    SDDOptions,
+    compare,
+    exact_kernel,
+)
+from csdm_jax.metric.exact import exact_squares
+from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.numerics import safe_sqrt
 from csdm_jax.metric.ragged import Ragged
 
@@ -68,13 +76,19 @@ def sdd(
 def sdd_loss(
     real: ArrayLike | Ragged,
     synthetic: ArrayLike | Ragged,
-    frequencies: ArrayLike,
-    **options: Unpack[Options],
+    frequencies: ArrayLike | None,
+    **options: Unpack[SDDOptions],
 ) -> jax.Array:
     """Class-aware spectral discrepancy, summed over the classes.
 
     `D_c = (1/T) sum_j alpha_c (|R| - |S|)^2 + (1 - alpha_c) 2 |R||S| (1 - cos(arg R - arg S))`
-    with R, S the characteristic functions of class c at t_j. `alpha = 1/2` is half of `sdd`.
+    with R, S the characteristic functions of class c at t_j. `alpha = 1/2` is half of `sdd`. All
+    of it is squared; there is no root.
+
+    With A the mean of `(|R| - |S|)^2` this is `(1 - alpha_c) SDD_c + (2 alpha_c - 1) A_c`, and
+    SDD is the V-statistic MMD^2 of the frequencies' kernel. `estimator="exact"` takes SDD from
+    that kernel and A alone from the frequencies: equal in expectation over frequencies, with much
+    less of their noise, at a cost quadratic in the rows of a class.
 
     Args:
         real: real features, shape [n, d] (one class) or [C, n, d], any real dtype; computed in
@@ -82,7 +96,8 @@ def sdd_loss(
             and give `real_sizes`, or a `Ragged` that has them; or pad, and weigh the padding with
             zero.
         synthetic: synthetic features, shape [m, d] or [C, m, d], or [M, d] likewise.
-        frequencies: shape [T, d], from `sample_frequencies`.
+        frequencies: shape [T, d], from `sample_frequencies`; None for the exact estimator where
+            alpha is known to be 1/2 in all classes, which needs none.
         alpha: weight of the amplitude against the phase, in the open interval (0, 1); a scalar,
             or shape [C] for C classes (see `class_alphas`); 1/2 if left out.
         real_weights: one per row of `real`, non-negative, of any scale; a row of weight zero is
@@ -96,30 +111,41 @@ def sdd_loss(
         matmul_dtype: floating type to which features and frequencies are rounded before they are
             multiplied, such as "bfloat16"; sums stay float32. Phases are then off by some 0.002
             (unit features, frequency scale 1). No rounding if left out.
+        estimator: "spectral" (if left out), all from the frequencies, at a cost linear in the
+            rows; "exact", SDD from the kernel; or "auto", what `cheaper_estimator` says.
+        kernel: whose frequencies these are, e.g. `RBF(1.0)`; needed unless the estimator is
+            "spectral". Where alpha is 1/2 in all classes, any kernel that `mmd2` takes.
 
     Returns:
         Scalar float32, at least 0 up to rounding; 0 iff the class distributions agree at all
-        frequencies. Its gradient is finite everywhere.
+        frequencies. Its gradient is finite everywhere. Exact with an alpha below 1/2, it may be
+        below 0 by as much as A is off.
 
     Raises:
         ValueError: if shapes or sizes disagree, a sample or class is empty, a concrete alpha is
-            outside (0, 1), concrete weights are negative, not finite or all zero, or a chunk is
-            below 1.
+            outside (0, 1), concrete weights are negative, not finite or all zero, a chunk is
+            below 1, the estimator is unknown, or it lacks its kernel or frequencies.
 
     Source: CSDM, Section 4.2.4 and Proposition A.5.
 
     >>> real, synthetic = jnp.array([[0.0]]), jnp.array([[jnp.pi]])
     >>> float(sdd_loss(real, synthetic, jnp.array([[1.0]]), alpha=0.25))
     3.0
+    >>> from csdm_jax import RBF
+    >>> round(float(sdd_loss(real, synthetic, None, estimator="exact", kernel=RBF(1.0))), 4)
+    0.9928
     """
-    return sdd_parts(real, synthetic, frequencies, **options)[0]
+    comparison = _compare(real, synthetic, frequencies, **options)
+    if comparison.kernel is not None and comparison.half:
+        comparison = comparison._replace(frequencies=None)  # the amplitude counts nothing
+    return _loss(_mean_squares(comparison), comparison)
 
 
 def sdd_parts(
     real: ArrayLike | Ragged,
     synthetic: ArrayLike | Ragged,
-    frequencies: ArrayLike,
-    **options: Unpack[Options],
+    frequencies: ArrayLike | None,
+    **options: Unpack[SDDOptions],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`sdd_loss` together with its amplitude and phase, unweighted.
 
@@ -130,7 +156,8 @@ def sdd_parts(
 
     Returns:
         The loss, scalar float32, and a dict of "amplitude" and "phase", each of shape [C], or
-        scalars for [n, d] features without sizes; both at least 0.
+        scalars for [n, d] features without sizes; both at least 0, but for an exact phase by as
+        much as the amplitude is off. Without frequencies, a dict of "sdd" alone, likewise.
 
     Source: CSDM, Section 4.2.4.
 
@@ -139,12 +166,46 @@ def sdd_parts(
     >>> float(loss), float(parts["amplitude"]), float(parts["phase"])
     (3.0, 0.0, 4.0)
     """
-    comparison = compare(real, synthetic, frequencies, **options)
-    means = spectral_means(_squares, comparison)
-    loss = jnp.sum(_weigh(means, comparison.alpha.astype(means["square"].dtype)))
-    phase = jnp.maximum(means["square"] - means["amplitude"], 0.0)  # negative by rounding only
-    parts = {"amplitude": means["amplitude"], "phase": phase}
+    comparison = _compare(real, synthetic, frequencies, **options)
+    means = _mean_squares(comparison)
+    loss = _loss(means, comparison)
+    parts = {"sdd": means["square"]}
+    if "amplitude" in means:
+        amplitude, phase = means["amplitude"], means["square"] - means["amplitude"]
+        if comparison.kernel is None:
+            phase = jnp.maximum(phase, 0.0)  # negative by rounding only
+        parts = {"amplitude": amplitude, "phase": phase}
     return loss, {name: part[0] if comparison.one_class else part for name, part in parts.items()}
+
+
+def _compare(
+    real: ArrayLike | Ragged,
+    synthetic: ArrayLike | Ragged,
+    frequencies: ArrayLike | None,
+    *,
+    estimator: str = "spectral",
+    kernel: GramFunction | None = None,
+    **options: Unpack[Options],
+) -> Comparison:
+    """Checked arguments of `sdd_loss`, with the kernel if its estimator is the exact one."""
+    comparison = compare(real, synthetic, frequencies, spectra=estimator == "spectral", **options)
+    return comparison._replace(kernel=exact_kernel(comparison, estimator, kernel))
+
+
+def _mean_squares(comparison: Comparison) -> dict[str, jax.Array]:
+    """SDD of each class, shape [C], and its amplitude part where there are frequencies."""
+    if comparison.kernel is None:
+        return spectral_means(_squares, comparison)
+    means = {"square": exact_squares(comparison)}
+    if comparison.frequencies is not None:
+        means |= spectral_means(
+            lambda real, synthetic: {"amplitude": _amplitude(real, synthetic)}, comparison
+        )
+    return means
+
+
+def _loss(means: dict[str, jax.Array], comparison: Comparison) -> jax.Array:
+    return jnp.sum(_weigh(means, comparison.alpha.astype(means["square"].dtype)))
 
 
 def cfd_loss(
@@ -182,11 +243,16 @@ def cfd_loss(
 def _squares(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:
     """Squared difference of two spectra, and its amplitude part; the phase is what remains."""
     (a, b), (c, d) = real, synthetic
-    amplitude = safe_sqrt(a * a + b * b) - safe_sqrt(c * c + d * d)
     return {
         "square": jnp.square(a - c) + jnp.square(b - d),
-        "amplitude": jnp.square(amplitude),
+        "amplitude": _amplitude(real, synthetic),
     }
+
+
+def _amplitude(real: Spectrum, synthetic: Spectrum) -> jax.Array:
+    """`(|R| - |S|)^2` of two spectra."""
+    (a, b), (c, d) = real, synthetic
+    return jnp.square(safe_sqrt(a * a + b * b) - safe_sqrt(c * c + d * d))
 
 
 def _weigh(squares: dict[str, jax.Array], alpha: jax.Array) -> jax.Array:
@@ -194,4 +260,7 @@ def _weigh(squares: dict[str, jax.Array], alpha: jax.Array) -> jax.Array:
 
     At alpha = 1/2 the amplitude, whose gradient jumps where a spectrum is 0, has factor 0.
     """
-    return (1.0 - alpha) * squares["square"] + (2.0 * alpha - 1.0) * squares["amplitude"]
+    weighed = (1.0 - alpha) * squares["square"]
+    if "amplitude" not in squares:  # it counts nothing
+        return weighed
+    return weighed + (2.0 * alpha - 1.0) * squares["amplitude"]

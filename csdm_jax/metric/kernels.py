@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammainc, gammaln, ndtri
+from jax.typing import DTypeLike
 
 from csdm_jax.metric.checks import as_features, known
-from csdm_jax.metric.numerics import compute_dtype, row_chunks, safe_sqrt
+from csdm_jax.metric.numerics import compute_dtype, rounded_product, row_chunks, safe_sqrt
 
 DIFFERENCES = 2**18  # numbers of float32 that stay in a core's cache
+DIFFERENCE_COST = 16.0  # of a sum over differences in products; see benchmarks/README.md
 SYMBOLIC_TILE = 8  # rows at a time where a size is a symbol of `jax.export`
 
 Scalar = float | jax.Array
@@ -57,7 +59,7 @@ def _l1_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     return _sums_over_coordinates(jnp.square, x, y)
 
 
@@ -82,6 +84,16 @@ def _sums_over_coordinates(
     return jax.lax.map(rows, row_chunks(x, tile)).reshape(-1, m)[:n]
 
 
+def squared_distances_by_products(
+    x: jax.Array, y: jax.Array, matmul_dtype: DTypeLike | None
+) -> jax.Array:
+    """The same from one matrix product, off by some 1e-7 of the largest squared norm."""
+    x, y = wide_pair(x, y)
+    (x, y), product = rounded_product(x, y, matmul_dtype)
+    squares = [jnp.sum(jnp.square(rows), axis=1) for rows in (x, y)]
+    return squares[0][:, None] + squares[1][None, :] - 2.0 * product
+
+
 class Kernel:
     """A positive function of two feature vectors; `universal` and `shift_invariant` as Table 1.
 
@@ -91,9 +103,27 @@ class Kernel:
 
     universal: ClassVar[bool] = False
     shift_invariant: ClassVar[bool] = False
+    gram_cost: ClassVar[float] = DIFFERENCE_COST
+    """Of an entry of `gram`, in those of a matrix product of the same depth."""
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         raise NotImplementedError
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        """The Gram matrix of rows near 0, where speed counts more than the last digits.
+
+        A smooth kernel (RBF, Matern from nu = 3/2 on) takes one matrix product, whose factors are
+        rounded to `matmul_dtype`. One with a peak, which would lose its digits at equal rows, sums
+        differences as in a call.
+        """
+        del matmul_dtype
+        return self(x, y)
+
+
+GramFunction = Kernel | Callable[[jax.Array, jax.Array], jax.Array]
+"""What compares samples [n, d] and [m, d] in a Gram matrix [n, m]."""
 
 
 class SpectralKernel(Kernel):
@@ -145,8 +175,18 @@ class RBF(IsotropicKernel):
     0.3679
     """
 
+    gram_cost = 1.0
+
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.exp(-0.5 * self.scale**2 * _squared_distances(*wide_pair(x, y)))
+        return self._of_squared(squared_distances(*wide_pair(x, y)))
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        return self._of_squared(squared_distances_by_products(x, y, matmul_dtype))
+
+    def _of_squared(self, distances: jax.Array) -> jax.Array:
+        return jnp.exp(-0.5 * self.scale**2 * distances)
 
     def mixing(self, uniforms: jax.Array) -> jax.Array:
         return jnp.ones_like(uniforms)
@@ -210,7 +250,26 @@ class Matern(IsotropicKernel):
         super().__post_init__()
         check_positive("nu", self.nu)
 
+    @property
+    def gram_cost(self) -> float:  # type: ignore[override]
+        """Of an entry of `gram`, in those of a matrix product of the same depth."""
+        return 1.0 if self._smooth else DIFFERENCE_COST
+
+    @property
+    def _smooth(self) -> bool:
+        return known(self.nu) is not None and self.nu > 1.0
+
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return self._of_squared(squared_distances(*wide_pair(x, y)))
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        if not self._smooth:
+            return self(x, y)
+        return self._of_squared(squared_distances_by_products(x, y, matmul_dtype))
+
+    def _of_squared(self, distances: jax.Array) -> jax.Array:
         if known(self.nu) is None:
             raise ValueError("Matern's Gram matrix needs a known nu: only scale may be traced")
         order = self.nu - 0.5
@@ -220,7 +279,7 @@ class Matern(IsotropicKernel):
                 "nearest half-integer, or use the frequencies of sample_frequencies instead"
             )
         p = int(order)
-        z = math.sqrt(2 * self.nu) * self.scale * safe_sqrt(_squared_distances(*wide_pair(x, y)))
+        z = math.sqrt(2 * self.nu) * self.scale * safe_sqrt(distances)
         series = jnp.zeros_like(z)
         for k in range(p, -1, -1):  # Horner's rule
             falling = math.comb(p, k) * math.factorial(2 * p - k) / math.factorial(2 * p)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jax.typing import ArrayLike
 
 from csdm_jax.metric.characteristic import normalised_weights
 from csdm_jax.metric.checks import as_features, check_chunks, check_kernel, check_weights
-from csdm_jax.metric.kernels import Kernel
+from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.numerics import compute_dtype, row_chunks
 from csdm_jax.metric.ragged import Ragged
 
@@ -19,7 +18,7 @@ from csdm_jax.metric.ragged import Ragged
 def mmd2(
     x: ArrayLike,
     y: ArrayLike,
-    kernel: Kernel | Callable[[jax.Array, jax.Array], jax.Array],
+    kernel: GramFunction,
     *,
     x_weights: ArrayLike | None = None,
     y_weights: ArrayLike | None = None,
@@ -61,7 +60,7 @@ def mmd2(
     check_chunks(sample_chunk=sample_chunk)
     x, u = _rows_and_weights("x", x, x_weights, unbiased)
     y, v = _rows_and_weights("y", y, y_weights, unbiased)
-    row_means = functools.partial(_gram_row_means, kernel, sample_chunk=sample_chunk)
+    row_means = functools.partial(gram_row_means, kernel, sample_chunk=sample_chunk)
     within = []
     for rows, weights in ((x, u), (y, v)):
         total, n = weights @ row_means(rows, rows, weights), rows.shape[0]
@@ -99,8 +98,8 @@ def _rows_and_weights(
     return x, shares
 
 
-def _gram_row_means(
-    kernel: Callable[[jax.Array, jax.Array], jax.Array],
+def gram_row_means(
+    kernel: GramFunction,
     x: jax.Array,
     y: jax.Array,
     weights: jax.Array,

@@ -17,10 +17,14 @@ from csdm_jax.distillation.methods.base import Context, Kind
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
 from csdm_jax.distillation.methods.matching.published import NCFM
+from csdm_jax.metric.estimators import ESTIMATORS
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.runtime.fields import OPEN_UNIT, Field
+from csdm_jax.runtime.fields import OPEN_UNIT, Field, choice
 
 FIELDS = spectral.FIELDS | {
+    # "exact": SDD from the kernel's Gram matrices, the amplitude alone from frequencies, none of
+    # them where alpha is 1/2 for all classes; "auto": that, where it costs less.
+    "sdd.estimator": Field("spectral", choice(ESTIMATORS)),
     "alpha.head": Field(0.7, OPEN_UNIT),
     "alpha.tail": Field(0.3, OPEN_UNIT),
     "alpha.single": Field(0.7, OPEN_UNIT),
@@ -37,23 +41,39 @@ def create_single(config: Any, context: Context) -> Matching:
     return _matching(config, context, head=config.alpha.single, tail=config.alpha.single)
 
 
-PUBLISHED = NCFM | {"distill.steps": 10_000}
-CLASS_AWARE = Kind(create, NEEDS, FIELDS, PUBLISHED, check=spectral.check)
-SINGLE = Kind(create_single, NEEDS, FIELDS, PUBLISHED, check=spectral.check)
+def check(config: Any) -> None:
+    """Raises a ValueError when the kernel cannot do what the estimator asks of it."""
+    spectral.check(config)
+    if config.sdd.estimator != "spectral":
+        row = jnp.zeros((1, 2))
+        spectral.kernel_of(config)(row, row)
+
+
+PUBLISHED = NCFM | {"distill.steps": 10_000, "sdd.estimator": "spectral"}
+CLASS_AWARE = Kind(create, NEEDS, FIELDS, PUBLISHED, check=check)
+SINGLE = Kind(create_single, NEEDS, FIELDS, PUBLISHED, check=check)
 
 
 def _matching(config: Any, context: Context, *, head: float, tail: float) -> Matching:
     kernel = spectral.kernel_of(config)
     alphas = metric.class_alphas(jnp.array(context.counts), head=head, tail=tail)
-    dtype = config.sdd.matmul_dtype
+    sdd, half = config.sdd, head == tail == 0.5
+    dtype = None if sdd.matmul_dtype == "float32" else sdd.matmul_dtype
 
     def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
+        estimator = sdd.estimator
+        if estimator == "auto":
+            sizes = (real.sizes, synthetic.sizes)
+            estimator = metric.cheaper_estimator(*sizes, sdd.num_frequencies, kernel)
+        without = half and estimator == "exact"  # the amplitude counts nothing
         return metric.sdd_parts(
             real,
             synthetic,
-            spectral.frequencies(config, context, kernel, key),
-            alpha=alphas[real.classes],
-            matmul_dtype=None if dtype == "float32" else dtype,
+            None if without else spectral.frequencies(config, context, kernel, key),
+            alpha=0.5 if without else alphas[real.classes],
+            matmul_dtype=dtype,
+            estimator=estimator,
+            kernel=kernel,
         )
 
     return Matching(config, context, distance)
