@@ -58,10 +58,10 @@ def median_heuristic(
     if max_rows < 2:
         raise ValueError(f"max_rows must be at least 2, got {max_rows}: pass e.g. 1024")
     count = rows.shape[0]
-    if count > max_rows and key is None:
-        rows = rows[np.arange(max_rows) * count // max_rows]
-    elif count > max_rows:
-        rows = rows[jax.random.choice(key, count, (max_rows,), replace=False)]
+    if count > max_rows:
+        spaced = np.arange(max_rows) * count // max_rows
+        drawn = None if key is None else jax.random.choice(key, count, (max_rows,), replace=False)
+        rows = rows[spaced if drawn is None else drawn]
     rows = jax.lax.stop_gradient(rows.astype(compute_dtype(rows)))
     pairs = squared_distances(rows, rows)[np.triu_indices(rows.shape[0], 1)]
     median = jnp.median(pairs)
