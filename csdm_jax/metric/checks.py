@@ -97,6 +97,16 @@ def check_weights(name: str, x: jax.Array, weights: ArrayLike) -> None:
         )
 
 
+def check_two_rows(name: str, weights: ArrayLike) -> None:
+    """Raise a ValueError unless two rows of one sample have a weight, where weights are known."""
+    values = known(weights)
+    if values is not None and np.sum(values > 0) < 2:
+        raise ValueError(
+            f"unbiased=True needs two rows of {name} with a weight above 0, got "
+            f"{int(np.sum(values > 0))}: take more samples or unbiased=False"
+        )
+
+
 def check_kernel(kernel: object) -> None:
     """Raise a ValueError for a kernel's class in place of a kernel, and for what is no function."""
     if isinstance(kernel, type):

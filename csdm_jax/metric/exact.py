@@ -20,7 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from csdm_jax.metric.characteristic import normalised_weights
-from csdm_jax.metric.comparison import Comparison, is_static
+from csdm_jax.metric.comparison import Comparison, features_of, is_static
 from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.mmd import gram_row_means
 from csdm_jax.metric.numerics import compute_dtype
@@ -58,7 +58,7 @@ def exact_squares(comparison: Comparison) -> jax.Array:
     """MMD^2 of the comparison's kernel, shape [C]: the V-statistic, diagonals included."""
     kernel = comparison.kernel
     assert kernel is not None
-    sides = (comparison.real, comparison.synthetic)
+    sides = features_of(comparison)
     if not all(is_static(side.values) for side in sides):
         return _of_symbolic_classes(comparison, kernel)
     dtype = compute_dtype(*(side.values for side in sides))
@@ -69,7 +69,7 @@ def exact_squares(comparison: Comparison) -> jax.Array:
         _Side(side.values, normalised_weights(side, dtype), _blocks(side, size)) for side in sides
     )
     shiftable = getattr(kernel, "shift_invariant", False)
-    centres = _centres(real, comparison.real.num_classes) if shiftable else None
+    centres = _centres(real, sides[0].num_classes) if shiftable else None
 
     def sums(x: _Side, y: _Side) -> jax.Array:
         return _sums_of_pairs(kernel, x, y, centres, comparison.matmul_dtype)
@@ -182,7 +182,7 @@ def _of_symbolic_classes(comparison: Comparison, kernel: GramFunction) -> jax.Ar
         return total(0, 0) + total(1, 1) - 2.0 * total(0, 1)
 
     arrays: list[Any] = []
-    for side in (comparison.real, comparison.synthetic):
+    for side in features_of(comparison):
         by_class = side.values.reshape(side.num_classes, -1, side.values.shape[-1])
         weights = side.weights
         weights = None if weights is None else weights.reshape(by_class.shape[:2])

@@ -9,9 +9,10 @@ become draws from its spectral measure.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,32 @@ class Kernel:
 
 GramFunction = Kernel | Callable[[jax.Array, jax.Array], jax.Array]
 """What compares samples [n, d] and [m, d] in a Gram matrix [n, m]."""
+
+
+@runtime_checkable
+class SpectralMeasure(Protocol):
+    """What `sample_frequencies` draws from by any method: uniform numbers to frequencies."""
+
+    def coordinates(self, dim: int) -> int:
+        """How many uniform numbers one frequency in R^dim takes."""
+        ...
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        """Draws [num, dim] from the spectral measure, from uniforms [num, coordinates(dim)]."""
+        ...
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """What `sample_frequencies` draws from by "iid": a distribution as NumPyro has them.
+
+    A `spectral_density` of GPJax is one. One of scalars (`event_shape` of ()) gives each
+    coordinate.
+    """
+
+    def sample(self, key: Any, sample_shape: tuple[int, ...]) -> jax.Array:
+        """Independent draws, shape [*sample_shape, *event_shape]."""
+        ...
 
 
 class SpectralKernel(Kernel):
@@ -311,6 +338,101 @@ class IsotropicLaplace(IsotropicKernel):
 
     def mixing(self, uniforms: jax.Array) -> jax.Array:
         return Matern(self.scale, 0.5).mixing(uniforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(SpectralKernel):
+    """The mean of several kernels, such as one kernel at several scales.
+
+    Its MMD^2 is the mean of theirs, and a frequency is one of a kernel drawn at random.
+
+    Args:
+        kernels: at least one; all shift-invariant where frequencies are drawn.
+
+    Raises:
+        ValueError: if there is none, or one is no kernel of this package.
+
+    >>> both = Mixture((RBF(scale=1.0), RBF(scale=2.0)))
+    >>> round(both(jnp.zeros((1, 1)), jnp.ones((1, 1))).item(), 4)
+    0.3709
+    """
+
+    kernels: tuple[Kernel, ...]
+
+    def __post_init__(self) -> None:
+        if not self.kernels or not all(isinstance(kernel, Kernel) for kernel in self.kernels):
+            raise ValueError(
+                f"Mixture takes a tuple of kernels, got {self.kernels!r}: pass e.g. "
+                "Mixture((RBF(1.0), RBF(3.0)))"
+            )
+
+    @property
+    def shift_invariant(self) -> bool:  # type: ignore[override]
+        """Whether all of its kernels are."""
+        return all(kernel.shift_invariant for kernel in self.kernels)
+
+    @property
+    def universal(self) -> bool:  # type: ignore[override]
+        """Whether one of its kernels is."""
+        return any(kernel.universal for kernel in self.kernels)
+
+    @property
+    def gram_cost(self) -> float:  # type: ignore[override]
+        """Of an entry of `gram`, in those of a matrix product of the same depth."""
+        return sum(kernel.gram_cost for kernel in self.kernels)
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return _mean([kernel(x, y) for kernel in self.kernels])
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        return _mean([k.gram(x, y, matmul_dtype=matmul_dtype) for k in self.kernels])
+
+    def coordinates(self, dim: int) -> int:
+        return 1 + max(kernel.coordinates(dim) for kernel in self._spectral())
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        kernels, rest = self._spectral(), uniforms[:, 1:]
+        width = rest.shape[1]
+        dim = next(d for d in range(width + 1) if self.coordinates(d) == width + 1)
+        which = jnp.floor(uniforms[:, :1] * len(kernels)).astype(jnp.int32)
+        drawn = [kernel.frequencies(rest[:, : kernel.coordinates(dim)]) for kernel in kernels]
+        return jnp.select([which == number for number in range(len(kernels))], drawn)
+
+    def _spectral(self) -> list[SpectralKernel]:
+        found = [kernel for kernel in self.kernels if isinstance(kernel, SpectralKernel)]
+        if len(found) < len(self.kernels):
+            raise ValueError(
+                f"{self} is not shift-invariant, so it has no spectral measure to draw from: mix "
+                "RBF, Laplace, IsotropicLaplace and Matern kernels, or use mmd2"
+            )
+        return found
+
+
+def _mean(grams: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, grams) / len(grams)
+
+
+@dataclasses.dataclass(frozen=True)
+class Energy(Kernel):
+    """The kernel `-||x - y||_2` of the energy distance, which needs no scale.
+
+    Conditionally positive definite: `mmd2` of it is the (squared) energy distance
+    `2 E|x - y| - E|x - x'| - E|y - y'|`, 0 only for equal distributions. It is no mean of waves
+    over a probability measure, so `sample_frequencies` cannot draw from it.
+
+    Source: Szekely & Rizzo 2013; Sejdinovic et al. 2013.
+
+    >>> print(Energy()(jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]])))
+    [[-5.]]
+    """
+
+    universal = True  # characteristic, for distributions with a mean
+    shift_invariant = True
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return -safe_sqrt(squared_distances(*wide_pair(x, y)))
 
 
 @jax.jit

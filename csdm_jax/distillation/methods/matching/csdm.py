@@ -19,7 +19,7 @@ from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric.estimators import ESTIMATORS
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.runtime.fields import OPEN_UNIT, Field, choice
+from csdm_jax.runtime.fields import FLAG, OPEN_UNIT, Field, choice
 
 FIELDS = spectral.FIELDS | {
     # "exact": SDD from the kernel's Gram matrices, the amplitude alone from frequencies, none of
@@ -28,6 +28,9 @@ FIELDS = spectral.FIELDS | {
     "alpha.head": Field(0.7, OPEN_UNIT),
     "alpha.tail": Field(0.3, OPEN_UNIT),
     "alpha.single": Field(0.7, OPEN_UNIT),
+    # Whether each class's gradient to the features keeps the norm that it has at alpha = 1/2: then
+    # alpha changes its direction alone, not how much the class weighs.
+    "alpha.normalise": Field(False, FLAG),
 }
 
 
@@ -74,6 +77,7 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
             matmul_dtype=dtype,
             estimator=estimator,
             kernel=kernel,
+            normalise=config.alpha.normalise,
         )
 
     return Matching(config, context, distance)
