@@ -13,7 +13,7 @@ from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos
 from csdm_jax.metric.waves import phases_of
 
 TILE = 1024  # rows at a time
-LABELS = 2**24  # of all permutations together: up to here each is drawn on its own
+ROTATE_FROM = 8  # rows for each permutation; an order of its own costs a sort
 _TIE = 1e-6  # a value this close to the observed one is no smaller; in parts of it
 
 
@@ -29,9 +29,9 @@ def sdd_test(
     """Two-sample permutation test of `sdd`: its value, and how rare that is for equal laws.
 
     Sines and cosines of all rows are taken once; the sums under all relabellings are one matrix
-    product with them, so that the time is linear in the rows. Relabellings keep n and m. Where
-    rows times permutations are more than 2^24, they are rotations of one random order of the rows
-    in place of orders of their own: a group with as exact a level.
+    product with them, so that the time is linear in the rows. Relabellings keep n and m. They are
+    random orders of the rows, which take a sort each, below 8 rows a permutation; from there on
+    rotations of one random order: a group, so that the level is as exact.
 
     Args:
         key: JAX random key, of the relabellings.
@@ -111,7 +111,7 @@ def _labels(
     """Row numbers [k] to whether these rows count as of x, bool [1 + B, k]; first as they are."""
     count = sum(sizes)
     own = jnp.arange(count, dtype=jnp.int32) < sizes[0]
-    if count * permutations <= LABELS:
+    if count < ROTATE_FROM * permutations:
         keys = jax.random.split(key, permutations)
         drawn = jax.vmap(lambda k: jax.random.permutation(k, own))(keys)
         labels = jnp.concatenate([own[None, :], drawn])

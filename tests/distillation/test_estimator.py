@@ -15,9 +15,10 @@ from tests.problem import rounds, tiny_config, tiny_loop
 SIZES = (6, 3, 5)
 
 
-def distance(tiny, name="csdm", alpha=None, **sdd):
+def distance(tiny, name="csdm", alpha=None, normalise=False, **sdd):
     """Loss and parts of a method's metric, as a function of synthetic features and a key."""
     config = tiny_config(sdd)
+    config.alpha.normalise = normalise
     if alpha is not None:
         config.alpha.single = alpha
     context = Context(tiny.host, tiny.network, tiny.normaliser, ("pixels", 1))
@@ -67,3 +68,17 @@ def test_a_kernel_without_gram_matrix_is_refused():
     config.sdd.update({"kernel": "matern", "nu": 2.0, "estimator": "exact"})
     with pytest.raises(ValueError, match="Matern's Gram matrix needs nu = 1/2, 3/2"):
         methods.kind("csdm").check(config)
+
+
+def test_normalised_alphas_change_no_norm(tiny):
+    """Each class pulls its features as much as at alpha = 1/2, whatever alpha is."""
+    norms = {}
+    for name, alpha, normalise in (("csdm_single", 0.5, False), ("csdm", None, True),
+                                   ("csdm", None, False)):  # fmt: skip
+        of, rows = distance(tiny, name, alpha, normalise)
+        key = jax.random.key(0)
+        gradient = jax.grad(lambda rows, of=of, key=key: of(rows, key)[0])(rows)
+        norms[normalise, name] = np.linalg.norm(np.reshape(gradient, (3, -1)), axis=1)
+    expected = norms[False, "csdm_single"]
+    np.testing.assert_allclose(norms[True, "csdm"], expected, rtol=1e-4)
+    assert np.abs(norms[False, "csdm"] / expected - 1).max() > 0.2
