@@ -40,7 +40,7 @@ def mean_squares(comparison: Comparison) -> dict[str, jax.Array]:
     means = {"square": exact_squares(comparison)}
     if comparison.frequencies is not None:
         means |= spectral_means(
-            lambda real, synthetic: {"amplitude": amplitude_square(real, synthetic)}, comparison
+            lambda real, synthetic: {"amplitude": jnp.square(_gap(real, synthetic))}, comparison
         )
     return means
 
@@ -48,16 +48,17 @@ def mean_squares(comparison: Comparison) -> dict[str, jax.Array]:
 def squares(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:
     """Squared difference of two spectra, and its amplitude part; the phase is what remains."""
     (a, b), (c, d) = real, synthetic
+    gap = _gap(real, synthetic)
     return {
         "square": jnp.square(a - c) + jnp.square(b - d),
-        "amplitude": amplitude_square(real, synthetic),
+        "amplitude": jnp.square(gap),
     }
 
 
-def amplitude_square(real: Spectrum, synthetic: Spectrum) -> jax.Array:
-    """`(|R| - |S|)^2` of two spectra."""
+def _gap(real: Spectrum, synthetic: Spectrum) -> jax.Array:
+    """`|R| - |S|` of two spectra."""
     (a, b), (c, d) = real, synthetic
-    return jnp.square(safe_sqrt(a * a + b * b) - safe_sqrt(c * c + d * d))
+    return safe_sqrt(a * a + b * b) - safe_sqrt(c * c + d * d)
 
 
 def weighed(parts: dict[str, jax.Array], alpha: jax.Array) -> jax.Array:
