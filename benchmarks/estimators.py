@@ -6,7 +6,8 @@ and an amplitude from many frequencies. 256 real and 10 synthetic unit features,
 gives them; "far": the synthetic ones are real ones with noise, as at the start of a run; "near":
 the same after `--steps` of Adam on the loss itself. The frequency scale is the median heuristic's
 times `--factor`. Seconds: value and gradient to the synthetic side at the shapes of a step, drawing
-the frequencies not included, in turn; ratios are of the same round.
+the frequencies not included, in turn; ratios are of the same round. "3 scales": three factors of
+the same T frequencies by one product; "3 T": as frequencies of their own.
 """
 
 from __future__ import annotations
@@ -136,15 +137,18 @@ def timed(shape: tuple[int, float, int, int, int]) -> dict[str, Callable[[], Any
     classes = {"real_sizes": real_sizes, "synthetic_sizes": (count,) * 10}
     alphas = jnp.linspace(0.7, 0.3, 10)
     quarter = frequencies[: num // 4]
-    variants = {
-        "spectral": ("spectral", alphas, frequencies),
-        "exact, alpha 1/2": ("exact", 0.5, None),
-        "exact, T": ("exact", alphas, frequencies),
-        "exact, T / 4": ("exact", alphas, quarter),
+    scales = (0.5, 1.0, 2.0)
+    variants: dict[str, tuple[str, dict[str, Any], jax.Array | None]] = {
+        "spectral": ("spectral", {"alpha": alphas}, frequencies),
+        "exact, alpha 1/2": ("exact", {"alpha": 0.5}, None),
+        "exact, T": ("exact", {"alpha": alphas}, frequencies),
+        "exact, T / 4": ("exact", {"alpha": alphas}, quarter),
+        "3 scales": ("spectral", {"alpha": alphas, "scales": scales}, frequencies),
+        "3 T": ("spectral", {"alpha": alphas}, jnp.concatenate([s * frequencies for s in scales])),
     }
     made = {}
-    for name, (form, alpha, t) in variants.items():
-        gradient = jax.jit(jax.value_and_grad(loss_of(form, kernel, alpha=alpha, **classes), 1))
+    for name, (form, given, t) in variants.items():
+        gradient = jax.jit(jax.value_and_grad(loss_of(form, kernel, **given, **classes), 1))
         made[name] = functools.partial(gradient, real, synthetic, t)
     return made
 
@@ -197,7 +201,7 @@ def main() -> None:
         )
         print()
     if options.shapes:
-        forms = ("spectral", "exact, alpha 1/2", "exact, T", "exact, T / 4")
+        forms = ("spectral", "exact, alpha 1/2", "exact, T", "exact, T / 4", "3 scales", "3 T")
         _common.print_table(
             ["shape", "spectral, s", *(f"{form} / spectral" for form in forms[1:])],
             (
