@@ -21,9 +21,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from csdm_jax.metric.checks import as_features, check_chunks, check_sample
 from csdm_jax.metric.comparison import Comparison, is_static
-from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos, varying_like
+from csdm_jax.metric.numerics import compute_dtype, row_chunks, varying_like
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.metric.waves import at_scales, phases_of
+from csdm_jax.metric.waves import phases_of, sums_of, waves_of
 
 Spectrum = tuple[jax.Array, jax.Array]  # real and imaginary part: gradients stay real
 
@@ -159,16 +159,16 @@ def spectrum(
     def add_tile(totals: Spectrum, rows: tuple[jax.Array, ...]) -> Spectrum:
         x, weights, member, start = rows
         x = jnp.where(weights[:, None] > 0, x.astype(dtype), 0.0)  # 0 * NaN would be NaN
-        sine, cosine = sincos(at_scales(phases_of(x, frequencies, matmul_dtype), scales))
+        sines, cosines = waves_of(phases_of(x, frequencies, matmul_dtype), scales)
         belongs = member[None, :] == jnp.arange(reach, dtype=member.dtype)[:, None]
         by_class = jnp.where(belongs, weights[None, :], 0.0)
 
-        def add(total: jax.Array, wave: jax.Array) -> jax.Array:
+        def add(total: jax.Array, waves: list[jax.Array]) -> jax.Array:
             window = jax.lax.dynamic_slice_in_dim(total, start, reach)
-            window = window + jnp.matmul(by_class, wave, precision="highest")
+            window = window + sums_of(by_class, waves)
             return jax.lax.dynamic_update_slice_in_dim(total, window, start, axis=0)
 
-        return add(totals[0], cosine), add(totals[1], sine)
+        return add(totals[0], cosines), add(totals[1], sines)
 
     policy = _KEEP_PHASES if sample_chunk is None else None
     add_tile = jax.checkpoint(add_tile, prevent_cse=False, policy=policy)

@@ -22,9 +22,9 @@ from csdm_jax.metric.checks import (
     check_sample,
     known,
 )
-from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos, varying_like
+from csdm_jax.metric.numerics import compute_dtype, row_chunks, varying_like
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.metric.waves import at_scales, phases_of
+from csdm_jax.metric.waves import phases_of, sums_of, waves_of
 
 TILE = 512  # rows at a time
 
@@ -116,9 +116,9 @@ def sketch(
     def add_tile(totals: Sketch, tile: tuple[jax.Array, ...]) -> tuple[Sketch, None]:
         x, w, member = tile
         x = jnp.where(w[:, None] > 0, x.astype(dtype), 0.0)  # 0 * NaN would be NaN
-        sine, cosine = sincos(at_scales(phases_of(x, frequencies, matmul_dtype), scales))
+        sines, cosines = waves_of(phases_of(x, frequencies, matmul_dtype), scales)
         by_class = jnp.where(member[None, :] == numbers[:, None], w[None, :], 0.0)
-        sums = [jnp.matmul(by_class, wave, precision="highest") for wave in (cosine, sine)]
+        sums = [sums_of(by_class, waves) for waves in (cosines, sines)]
         part = Sketch(
             sums[0], sums[1], jnp.sum(by_class, axis=1), jnp.sum(jnp.square(by_class), axis=1)
         )
