@@ -97,7 +97,8 @@ def tiny_config(**distill: Any) -> Any:
     """A configuration for the tiny problem."""
     config = configuration.default_config()
     config.distill.update(
-        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop", **distill}
+        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop"}
+        | {"loss_scale": 300.0, **distill}
     )
     config.sdd.num_frequencies = 64
     return config

@@ -100,6 +100,22 @@ def test_metrics_have_one_row_a_step(finished):
     assert all(len(row["amplitude"]) == len(row["phase"]) == 10 for row in rows)
 
 
+def test_a_run_takes_the_loss_scale_that_its_card_says(finished):
+    workdir, _ = finished
+    scales = {}
+    for folder in (workdir, workdir / "runs" / "csdm-seed1", workdir / "runs" / "dm-seed0"):
+        card = json.loads((folder / "card.json").read_text())
+        (scale,) = card["settled"].values()
+        first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        expected = scale * first["matching"] + first["calibration"]
+        assert card["config"]["distill"]["loss_scale"] == 0.0
+        assert first["loss"] == pytest.approx(expected, rel=1e-4)
+        scales[folder.name] = scale
+    assert scales["csdm-seed1"] == scales[workdir.name] != scales["dm-seed0"]
+    card = json.loads((workdir / "runs" / "random-seed0" / "card.json").read_text())
+    assert card["settled"] == {}
+
+
 def test_memory_is_what_the_run_expected(finished):
     _, result = finished
     found = re.findall(r"(\w+ seed \d): peak memory ([\d.]+) GB, ([\d.]+) expected", result.stderr)

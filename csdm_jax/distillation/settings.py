@@ -48,6 +48,4 @@ FIELDS = {
     "distill.plateau_window": Field(1, integer(1, 1_000_000)),
     "distill.augmentation": Field("color_crop_cutout", AUGMENTATION),
     "distill.augmentation_mode": Field("ncfm", choice(MODES)),
-    "distill.loss_scale": Field(300.0, number(0.0, 1e9, open_ends=True)),
-    "distill.calibration": Field(1.0, number(0.0, 1e6)),
 }

@@ -416,18 +416,32 @@ class Experiment:
     def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
         return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
 
-    @functools.cache  # noqa: B019
-    def loop(self, method: str) -> Loop:
-        """The loop of a method; one for all seeds, so that its step is compiled once."""
+    @functools.cached_property
+    def _context(self) -> methods.base.Context:
         settings = self.config.distill
-        context = methods.base.Context(
+        return methods.base.Context(
             host=self.host,
             network=self.create_network(self.config.network.name, settings.dtype),
             normaliser=self.normaliser,
             stored_as=(settings.parameterisation, settings.factor),
             devices=self.devices,
         )
-        made = methods.create(method, self.config, context)
+
+    @functools.cache  # noqa: B019
+    def settled(self, method: str) -> dict[str, Any]:
+        """The fields that the configuration leaves open to a method, and what it sets them to."""
+        given = supplies.supplied(self, method)
+        found = methods.kind(method).settle(self.config, self._context, given)
+        if found:
+            logging.info("%s: %s", method, ", ".join(f"{n} = {v:g}" for n, v in found.items()))
+        return found
+
+    @functools.cache  # noqa: B019
+    def loop(self, method: str) -> Loop:
+        """The loop of a method; one for all seeds, so that its step is compiled once."""
+        config = self.config.copy_and_resolve_references()
+        config.update_from_flattened_dict(self.settled(method))
+        made = methods.create(method, config, self._context)
         return Loop(made, self.training_data, supplies.supplied(self, method), self.devices)
 
     @property

@@ -252,6 +252,7 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
         "metrics_sha256": files.sha256(experiment.folder(method, seed) / METRICS),
         "data": experiment.data_identity,
         "config": experiment.config.to_dict(),
+        "settled": experiment.settled(method),
         "versions": {name: metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "device": jax.devices()[0].device_kind,

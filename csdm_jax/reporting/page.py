@@ -357,7 +357,8 @@ _PARTS_CAPTIONS = {
 
 def _loss(main: Run) -> tuple[Markup, str]:
     """The loss and, where the card has the weights, the terms that add up to it."""
-    past, config = main.history, flatten(main.card.get("config", {}))
+    past, card = main.history, main.card
+    config = flatten(card.get("config", {})) | card.get("settled", {})
     lines = [("loss", *past.smoothed("loss"))]
     caption = "Loss over the steps, running mean over a fiftieth of the run."
     weighted = {"distill.loss_scale", "distill.calibration"} <= config.keys()

@@ -7,11 +7,15 @@ import optax
 import pytest
 
 from csdm_jax import metric
+from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
+from csdm_jax.distillation.methods.matching import matching
 from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime.seeds import root_key
 from csdm_jax.training import extractors
 from tests.problem import make_loop, read, tiny_pool
 
+METHODS = ["csdm", "csdm_single", "dm", "dm_weighted", "mmd", "ncfm"]
 IPC, RATE, SCALE, CLASSES = 2, 1e-2, 30.0, 3
 START = 5
 
@@ -71,8 +75,8 @@ def mean_distance(real, synthetic):
     return jnp.sum((real.mean(0) - synthetic.mean(0)) ** 2)
 
 
-def loss_written_out(name, context, key):
-    """Stored images -> the loss of step 0, class by class, without tiles."""
+def terms_written_out(name, context, key):
+    """Stored images -> matching term and calibration of a step, class by class, without tiles."""
     draw_key, _, _, distance_key = jax.random.split(key, 4)
     blended, trained = extractors.draw(tiny_pool(context.network), draw_key)
     dim = context.network.feature_dim
@@ -90,11 +94,13 @@ def loss_written_out(name, context, key):
     def distance(c, real, synthetic):
         if name == "dm":
             return mean_distance(real, synthetic)
+        if name == "dm_weighted":
+            return 2 * (1 - alphas["csdm"][c]) * mean_distance(real, synthetic)
         if name == "mmd":
             return gaussian_mmd(real, synthetic)
         return spectral(alphas[name][c], real, synthetic, frequencies, root=name == "ncfm")
 
-    def loss(stored):
+    def terms(stored):
         decoded = context.parameterisation.decode({"images": stored})
         real, synthetic = features_of(images), features_of(decoded)
         total = sum(
@@ -103,7 +109,18 @@ def loss_written_out(name, context, key):
         )
         logits = context.network.apply(trained, context.normaliser(decoded))[0]
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return SCALE * total + cross_entropy.mean()
+        return total, sum(cross_entropy[labels == c].mean() for c in range(CLASSES))
+
+    return terms
+
+
+def loss_written_out(name, context, key):
+    """Stored images -> the loss of a step."""
+    terms = terms_written_out(name, context, key)
+
+    def loss(stored):
+        matching, calibration = terms(stored)
+        return SCALE * matching + calibration
 
     return loss
 
@@ -115,7 +132,7 @@ def assert_steps_equal(found, expected, rtol):
 
 
 @pytest.mark.parametrize("forward_batch", [4096, 5])
-@pytest.mark.parametrize("name", ["csdm", "csdm_single", "dm", "mmd", "ncfm"])
+@pytest.mark.parametrize("name", METHODS)
 def test_an_update_is_the_gradient_of_the_loss_written_out(name, forward_batch, context):
     config = configured(forward_batch=forward_batch)
     key, before, after, metrics = images_before_and_after(name, config, context)
@@ -127,6 +144,36 @@ def test_an_update_is_the_gradient_of_the_loss_written_out(name, forward_batch, 
     np.testing.assert_allclose(
         metrics.scalars["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_open_loss_scale_gives_the_two_terms_the_gradients_of_the_ratio(name, context):
+    config = configured(loss_scale=0.0, gradient_ratio=5.0)
+    supplied = (tiny_pool(context.network),)
+    settled = methods.kind(name).settle(config, context, supplied)
+    start, *keys = jax.random.split(root_key("loss scale", 0), matching.DRAWS + 1)
+    stored = base.initial_images(context, IPC, start)["images"]
+    norms = np.zeros(2)
+    with jax.default_matmul_precision("highest"):
+        for key in keys:
+            gradients = jax.jit(jax.jacrev(terms_written_out(name, context, key)))(stored)
+            norms += [float(jnp.linalg.norm(gradient)) for gradient in gradients]
+    expected = 5.0 * norms[1] / norms[0]
+    assert settled == {"distill.loss_scale": pytest.approx(expected, rel=6e-3)}  # three digits
+    config.update_from_flattened_dict(settled)
+    assert methods.kind(name).settle(config, context, supplied) == {}
+
+
+def test_a_loss_scale_that_is_open_is_not_taken_for_none(context):
+    with pytest.raises(ValueError, match=r"distill\.loss_scale is open"):
+        methods.create("csdm", configured(loss_scale=0.0), context)
+
+
+def test_images_that_say_nothing_give_no_loss_scale(context):
+    config = configured(loss_scale=0.0)
+    nothing = jax.tree.map(jnp.zeros_like, tiny_pool(context.network))
+    with pytest.raises(ValueError, match=r"give distill\.loss_scale"):
+        methods.kind("dm").settle(config, context, (nothing,))
 
 
 def bilinear_halving(images):

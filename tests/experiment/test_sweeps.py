@@ -19,7 +19,6 @@ from csdm_jax.experiment import stages, sweeps
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
-from tests.faults import runs
 from tests.test_main import SMALL
 
 ROOT = Path(__file__).parent.parent.parent
@@ -309,28 +308,6 @@ def test_bad_input_is_answered_before_anything_starts(flags, message, tmp_path):
     result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert result.returncode != 0 and message in result.stderr
     assert "Traceback" not in result.stderr and not (tmp_path / "none").exists()
-
-
-def loss_scales(folder, axes):
-    command = [sys.executable, "launch/loss_scales.py", "--config=configs/digits_lt.py"]
-    command += [f"--sweep={axes}", f"--out={folder}", "--", *runs.SMALL]
-    return subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, timeout=600)
-
-
-def test_loss_scales_bring_all_points_to_the_gradient_of_the_configuration(tmp_path):
-    done = loss_scales(tmp_path, "config.method:config.sdd.scale=csdm:1,csdm:2,dm:1")
-    assert done.returncode == 0, done.stderr
-    (axis,) = sweeps.parse(done.stdout.strip())
-    assert axis.fields == ("method", "sdd.scale", "distill.loss_scale")
-    own, doubled, linear = (row[-1] for row in axis.rows)
-    assert own == 300.0  # the configuration's own
-    assert doubled == pytest.approx(own / 4, rel=0.3)  # the distance is about quadratic here
-    assert 0 < linear != own
-
-
-def test_loss_scales_take_one_axis(tmp_path):
-    done = loss_scales(tmp_path, "config.sdd.scale=1,2 config.sdd.kernel=rbf,laplace")
-    assert done.returncode == 1 and "join their fields" in done.stderr
 
 
 STOPPED = """

@@ -20,6 +20,7 @@ METHODS: dict[str, Kind] = {
     "csdm": csdm.CLASS_AWARE,
     "csdm_single": csdm.SINGLE,
     "dm": dm.KIND,
+    "dm_weighted": dm.WEIGHTED,
     "mmd": mmd.KIND,
     "ncfm": ncfm.KIND,
     "random": random.KIND,

@@ -22,6 +22,8 @@ from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.sets.distilled import DistilledSet
 
 State = Any
+Settle = Callable[[Any, "Context", tuple[Any, ...]], dict[str, Any]]
+"""Configuration, context and what is supplied to the fields that a method sets itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +163,8 @@ class Kind:
       fields: its own fields of the configuration, "section.field".
       published: fields of the configuration that `recipe=published` sets, and to what.
       check: raises a ValueError for a configuration that cannot work, before anything is compiled.
+      settle: fields that a configuration leaves open, and what the method sets them to by its own
+        rule; the same for all seeds, recorded in the card.
     """
 
     create: Callable[[Any, Context], Method]
@@ -168,6 +172,7 @@ class Kind:
     fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
+    settle: Settle = lambda config, context, supplied: {}
 
 
 def initial_rows(

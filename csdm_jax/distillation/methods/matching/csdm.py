@@ -13,18 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from csdm_jax import metric
-from csdm_jax.distillation.methods.base import Context, Kind
+from csdm_jax.distillation.methods.base import Context
 from csdm_jax.distillation.methods.matching import spectral
-from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
+from csdm_jax.distillation.methods.matching.matching import SCHEDULE, Matching, kind
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.runtime.fields import OPEN_UNIT, Field
 
-FIELDS = spectral.FIELDS | {
-    "alpha.head": Field(0.7, OPEN_UNIT),
-    "alpha.tail": Field(0.3, OPEN_UNIT),
-    "alpha.single": Field(0.7, OPEN_UNIT),
-}
+FIELDS = spectral.FIELDS | SCHEDULE | {"alpha.single": Field(0.7, OPEN_UNIT)}
 
 
 def create(config: Any, context: Context) -> Matching:
@@ -38,8 +34,8 @@ def create_single(config: Any, context: Context) -> Matching:
 
 
 PUBLISHED = NCFM | {"distill.steps": 10_000}
-CLASS_AWARE = Kind(create, NEEDS, FIELDS, PUBLISHED, check=spectral.check)
-SINGLE = Kind(create_single, NEEDS, FIELDS, PUBLISHED, check=spectral.check)
+CLASS_AWARE = kind(create, FIELDS, PUBLISHED, spectral.check)
+SINGLE = kind(create_single, FIELDS, PUBLISHED, spectral.check)
 
 
 def _matching(config: Any, context: Context, *, head: float, tail: float) -> Matching:
