@@ -34,6 +34,7 @@ def configured(**distill):
         | distill
     )
     config.sdd.num_frequencies = 64
+    config.ncfm.scale = 1.5
     config.alpha.head, config.alpha.tail, config.alpha.single = 0.8, 0.2, 0.6
     config.mmd.kernel = "rbf"
     return config
@@ -80,7 +81,8 @@ def terms_written_out(name, context, key):
     draw_key, _, _, distance_key = jax.random.split(key, 4)
     blended, trained = extractors.draw(tiny_pool(context.network), draw_key)
     dim = context.network.feature_dim
-    frequencies = metric.sample_frequencies(distance_key, metric.RBF(1.0), 64, dim)
+    kernel = metric.RBF(1.5 if name == "ncfm" else 1.0)
+    frequencies = metric.sample_frequencies(distance_key, kernel, 64, dim)
     counts = np.array(context.counts)
     position = np.log(counts / counts.min()) / np.log(counts.max() / counts.min())
     alphas = {"csdm": 0.2 + 0.6 * position, "csdm_single": [0.6] * 3, "ncfm": [0.5] * 3}
@@ -140,7 +142,7 @@ def test_an_update_is_the_gradient_of_the_loss_written_out(name, forward_batch, 
         gradient = jax.jit(jax.grad(loss_written_out(name, context, key)))(before)
     assert after.min() > 0 and after.max() < 1
     # A root near 0 makes much of rounding.
-    assert_steps_equal(before - after, RATE * gradient, rtol=2e-4 if name == "ncfm" else 2e-5)
+    assert_steps_equal(before - after, RATE * gradient, rtol=5e-4 if name == "ncfm" else 2e-5)
     np.testing.assert_allclose(
         metrics.scalars["gradient_norm"], jnp.linalg.norm(gradient), rtol=1e-4
     )
