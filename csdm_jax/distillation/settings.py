@@ -44,8 +44,10 @@ FIELDS = {
     "distill.momentum": Field(0.9, MOMENTUM),
     "distill.weight_decay": Field(5e-4, UNIT),
     "distill.plateau_factor": Field(0.5, number(0.0, 1.0, open_ends=True)),
-    "distill.plateau_patience": Field(500, integer(1, 10_000_000)),
-    "distill.plateau_window": Field(1, integer(1, 1_000_000)),
+    # Patience counts windows, of which the mean loss is watched: a single step's is too noisy
+    # (benchmarks/plateau.py).
+    "distill.plateau_patience": Field(20, integer(1, 10_000_000)),
+    "distill.plateau_window": Field(100, integer(1, 1_000_000)),
     "distill.augmentation": Field("color_crop_cutout", AUGMENTATION),
     "distill.augmentation_mode": Field("ncfm", choice(MODES)),
 }

@@ -208,7 +208,7 @@ def test_matching_its_own_real_images_lowers_the_loss(config, context):
 
 
 def test_a_plateau_lowers_the_learning_rate(config, context):
-    config.distill.plateau_patience = 1
+    config.distill.plateau_patience = config.distill.plateau_window = 1
     config.distill.plateau_factor = 0.1
     config.distill.calibration = 0.0
     config.distill.learning_rate = 1e-8  # nothing improves
