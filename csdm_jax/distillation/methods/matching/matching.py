@@ -52,7 +52,8 @@ NEEDS = (Pool(),)
 FIELDS = {
     # Weight of the matching term; 0 follows the rule of gradient_ratio.
     "distill.loss_scale": Field(0.0, number(0.0, 1e9)),
-    # Norm of the matching term's gradient before the first step, in that of the calibration's.
+    # Norm of the matching term's gradient before the first step, in that of the calibration's
+    # (chosen on tuning images: results/ablations/tuning).
     "distill.gradient_ratio": Field(3.0, number(0.0, 1e6, open_ends=True)),
     # Weight of the calibration, the sum over the classes of their mean cross-entropy.
     "distill.calibration": Field(1.0, number(0.0, 1e6)),
