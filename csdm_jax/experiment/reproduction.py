@@ -3,8 +3,7 @@
 `results/manifest.json` has an entry for each row of a table. An entry passes when the new mean lies
 in its interval, which 95 of 100 repetitions would if all networks were independent (those of one
 distillation seed share its images). Seeds are those of the entry. What is there of an earlier call
-with the same code is taken up. The manifest is written from a folder of results, not by hand; the
-rows of cifar10_lt alone, older than this command, were converted from their cards.
+with the same code is taken up. The manifest is written from a folder of results, not by hand.
 """
 
 from __future__ import annotations
