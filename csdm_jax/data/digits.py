@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset, pixel_statistics
+from csdm_jax.runtime import extras
 
 TEST_PER_CLASS = 50
 
@@ -25,7 +26,8 @@ def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
             f"data_dir = {str(data_dir)!r}: the data set 'digits' comes with scikit-learn and is "
             "not read from there: leave it out, or name another data set in data.name"
         )
-    from sklearn.datasets import load_digits
+    with extras.needed("distil"):
+        from sklearn.datasets import load_digits
 
     scans = load_digits()
     images = np.round(scans.images * (255 / 16)).astype(np.uint8)[..., None]

@@ -1,6 +1,7 @@
 """Fields of the configuration that say how a distilled set is evaluated.
 
-The defaults are NCFM's protocol: AdamW with PyTorch's default weight decay, no cutout beside CutMix.
+The defaults are NCFM's protocol: AdamW with PyTorch's default weight decay, and no cutout beside
+CutMix.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, sweeps
-from csdm_jax.runtime import cluster, interruption, paths
+from csdm_jax.runtime import cluster, interruption, paths, shipped
 
 _LESS = (
     "lower distill.forward_batch, set data.placement=host, or, in another workdir, lower "
@@ -50,8 +50,9 @@ class ExperimentFlags:
         config = config_flags.DEFINE_config_file(
             "config",
             None,
-            "Experiment, as FILE[:name=value,...], or the config.json of a run; any field is "
-            "overridden by --config.FIELD=VALUE. Try configs/digits_lt.py.",
+            f"Experiment, as NAME[:name=value,...] ({', '.join(shipped.configs())}), as a FILE "
+            "with get_config, or the config.json of a run; any field is overridden by "
+            "--config.FIELD=VALUE.",
             lock_config=True,
         )
         flags.mark_flag_as_required("config")
@@ -138,9 +139,11 @@ def _check_config_path(path: Path) -> None:
     if path.is_dir():
         raise configuration.ConfigError(f"{path} is a folder: give --config={path / saved.NAME}")
     if not path.exists():
-        near = sorted(str(one) for one in path.parent.glob("*.py"))
-        known = f": there are {', '.join(near)}" if near else ": give one of configs/"
-        raise configuration.ConfigError(f"the configuration {path} does not exist{known}")
+        near = sorted(str(one) for one in path.parent.glob("*.py")) if path.suffix else []
+        known = ", ".join(near or shipped.configs())
+        raise configuration.ConfigError(
+            f"the configuration {path} does not exist: there are {known}"
+        )
 
 
 def _find_config(argv: list[str]) -> None:
@@ -153,6 +156,8 @@ def _find_config(argv: list[str]) -> None:
         before = "--config=" if match[1] is not None else ""
         file, colon, rest = (match[1] or argv[place]).partition(":")
         path = str(paths.given(file))
+        if not Path(path).exists():
+            path = str(shipped.config(path) or path)
         _check_config_path(Path(path))
         text = f"{_SAVED}{path}" if path.endswith(".json") else f"{path}{colon}{rest}"
         argv[place] = before + text

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax._version import __version__
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
@@ -39,7 +40,7 @@ STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
 EVALUATION = "evaluation_format"
 """Field of a card: the format of the evaluation whose accuracies it holds."""
-PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
+PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
 def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
@@ -253,7 +254,8 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
         "data": experiment.data_identity,
         "config": experiment.config.to_dict(),
         "settled": experiment.settled(method),
-        "versions": {name: metadata.version(name) for name in PACKAGES}
+        "versions": {"csdm_jax": __version__}
+        | {name: metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "device": jax.devices()[0].device_kind,
     }
