@@ -104,9 +104,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     if _HELP & set(argv[1:]):
         _show_help(full="--helpfull" in argv)
     try:
-        for name in re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M):
-            configuration.rule_of(name)
         _find_config(argv)
+        _check_names(argv)
         return flags.FLAGS(argv)
     except Exception as error:  # a configuration is a program, and anything can be wrong with it
         logging.debug("refused", exc_info=True)
@@ -161,6 +160,22 @@ def _find_config(argv: list[str]) -> None:
         _check_config_path(Path(path))
         text = f"{_SAVED}{path}" if path.endswith(".json") else f"{path}{colon}{rest}"
         argv[place] = before + text
+
+
+def _check_names(argv: list[str]) -> None:
+    """Refuses a field that there is not, before anything else is said of it.
+
+    A configuration may register a method with fields of its own, so it is run first where one is
+    not known.
+    """
+    names = re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M)
+    if not set(names) <= configuration.schema().keys():
+        given = "\n".join(argv[1:])
+        found = re.search(r"^--?config[=\n](.+\.py(?::.*)?)$", given, flags=re.M)
+        if found and Path(found[1].partition(":")[0]).exists():
+            configuration.load(found[1])
+    for name in names:
+        configuration.rule_of(name)
 
 
 @contextlib.contextmanager

@@ -69,13 +69,20 @@ class Experiment:
       config: a ConfigDict with the fields of `csdm_jax.experiment.config.schema`.
       workdir: where everything is written.
       base: an experiment on the same data and in the same directory, whose data are shared.
+      dataset: in place of the one that the section `data` names.
 
     Raises:
       ConfigError: for a field that breaks its rule.
       ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
     """
 
-    def __init__(self, config: Any, workdir: Path, base: Experiment | None = None):
+    def __init__(
+        self,
+        config: Any,
+        workdir: Path,
+        base: Experiment | None = None,
+        dataset: data.Dataset | None = None,
+    ):
         configuration.validate(config)
         self.config = config
         self.workdir = Path(workdir)
@@ -83,7 +90,7 @@ class Experiment:
             config.distill.parameterisation, config.distill.factor
         )
         self.base = base
-        self.dataset: data.Dataset = base.dataset if base else _load(config.data)
+        self.dataset: data.Dataset = dataset or (base.dataset if base else _load(config.data))
         self.longtail: longtail.LongTail = (
             base.longtail if base else longtail.build(self.dataset, config.data)
         )
@@ -201,11 +208,25 @@ class Experiment:
     def test_set(self) -> evaluate.TestSet:
         """The whole test set on the device, or what stands in for it while tuning."""
         dataset = self.dataset
+        self.check_tested()
         if self.config.evaluate.on == "tuning":
             dataset = tuning_split(dataset, self.longtail, TUNING_PER_CLASS)
         return evaluate.TestSet.create(
             dataset.test_images, dataset.test_labels, dataset.num_classes
         )
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are images to evaluate on."""
+        return bool(len(self.dataset.test_images)) or self.config.evaluate.on == "tuning"
+
+    def check_tested(self) -> None:
+        """Raises a ValueError where there are none."""
+        if not self.tested:
+            raise ValueError(
+                f"{self.dataset.name} has no test images, so that no network can be tested: give "
+                "some, or hold some of the training images out"
+            )
 
     @functools.cached_property
     def pool(self) -> extractors.Pool:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax.data import Dataset
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
@@ -43,13 +44,16 @@ EVALUATION = "evaluation_format"
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
-def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
+def run(
+    config: Any, workdir: Path, *, stage: str = "all", dataset: Dataset | None = None
+) -> tuple[Experiment, list[dict]]:
     """Runs an experiment, or one stage of it, from where an earlier call left it.
 
     Args:
       config: see `csdm_jax.experiment.config`.
       workdir: made when missing.
       stage: "all" or one of `STAGES`.
+      dataset: in place of the one that the configuration names.
 
     Returns:
       The experiment and the rows of its result table (empty before evaluation).
@@ -61,7 +65,9 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
       FloatingPointError: when a number is no longer finite.
       ValueError, OSError: for data that cannot be used, and files that cannot be written.
     """
-    experiment = Experiment(config, workdir)
+    experiment = Experiment(config, workdir, dataset=dataset)
+    if stage in ("all", "evaluate"):
+        experiment.check_tested()
     logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
     if not cluster.is_first():
         _follow(experiment, stage)
@@ -162,6 +168,9 @@ def extractor_stage(experiment: Experiment) -> None:
         logging.info("extractors: no method needs any")
         return
     pool = experiment.pool
+    if not experiment.tested:
+        logging.info("extractors: %d; no image to test them on", pool.size)
+        return
     accuracies = experiment.pool_accuracies(experiment.network, pool)
     summary = {
         "count": pool.size,

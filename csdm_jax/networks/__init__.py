@@ -19,18 +19,20 @@ from csdm_jax.networks.alexnet import AlexNet
 from csdm_jax.networks.convnet import ConvNet
 from csdm_jax.networks.resnet import ResNet18
 from csdm_jax.networks.vgg import VGG11
+from csdm_jax.runtime.registry import Registry
 
 Params = Any
 """Parameters: nested dicts of arrays."""
 
 CPU_TILE_BYTES, CPU_GRADIENT_TILE_BYTES = 2**24, 2**22
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    "convnet": ConvNet,
-    "resnet18": ResNet18,
-    "vgg11": VGG11,
-    "alexnet": AlexNet,
-}
+NETWORKS: Registry[type[nn.Module]] = Registry(
+    "network",
+    "csdm_jax.networks",
+    {"convnet": ConvNet, "resnet18": ResNet18, "vgg11": VGG11, "alexnet": AlexNet},
+)
+"""Modules that are made by `num_classes` (and `width`, where they have one), have `min_side`, the
+smallest side of an image, and map `[n, H, W, ch]` to logits and features."""
 
 
 @dataclasses.dataclass(frozen=True)
