@@ -29,7 +29,7 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
-from csdm_jax.runtime import cluster, interruption, memory
+from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
@@ -59,8 +59,11 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
       LockedError: when another process works in the directory.
       Interrupted: when a signal asked for the end.
       FloatingPointError: when a number is no longer finite.
+      MissingError: when the report needs a package that is not installed.
       ValueError, OSError: for data that cannot be used, and files that cannot be written.
     """
+    if stage in ("all", "report"):
+        extras.check("report", "jinja2", "matplotlib")
     experiment = Experiment(config, workdir)
     logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
     if not cluster.is_first():
