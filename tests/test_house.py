@@ -24,6 +24,7 @@ FLOORS = {
     "scoring": 10,
 }
 COMMANDS = {
+    "cli",
     "export",
     "import_set",
     "main",

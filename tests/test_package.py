@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from csdm_jax import cli
-from csdm_jax._version import __version__
 from csdm_jax.experiment import stages
 from csdm_jax.runtime import extras, shipped
+from csdm_jax.runtime.version import __version__
 from tests.test_main import SMALL
 
 ROOT = Path(__file__).parent.parent

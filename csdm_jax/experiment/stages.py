@@ -19,7 +19,6 @@ import jax
 import numpy as np
 from absl import logging
 
-from csdm_jax._version import __version__
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
@@ -31,6 +30,7 @@ from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
+from csdm_jax.runtime.version import __version__
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
 from csdm_jax.storage.journal import METRICS
