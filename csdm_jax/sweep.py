@@ -1,4 +1,4 @@
-"""Runs a grid of configurations and gathers them into one table and one plot.
+r"""Runs a grid of configurations and gathers them into one table and one plot.
 
   csdm sweep --config=digits_lt --out=runs/sweep --jobs=2 \
     --sweep='config.sdd.scale=0.3,1,3 config.alpha.head:config.alpha.tail=0.9:0.1,0.5:0.5' \
