@@ -1,6 +1,8 @@
 """The package as it is installed: its archives, and the digits from an empty environment."""
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from csdm_jax import cli
+from csdm_jax.experiment import stages
 from csdm_jax.runtime import extras, shipped
 from csdm_jax.runtime.version import __version__
 from tests.test_main import SMALL
@@ -140,6 +143,52 @@ def test_a_missing_package_of_ours_is_no_missing_extra():
     missing = pytest.raises(extras.MissingError, match=named)
     with missing, extras.needed("distil"), extras.needed("report"):
         import nothing_here  # noqa: F401
+
+
+def test_packages_of_a_later_stage_are_looked_for_first():
+    extras.check("report", "json")
+    with pytest.raises(extras.MissingError, match=r'nothing_here is .*"csdm_jax\[report\]"'):
+        extras.check("report", "json", "nothing_here")
+
+
+def test_a_run_that_could_not_draw_its_report_computes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for stage in ("all", "report"):
+        with pytest.raises(extras.MissingError, match=r"csdm_jax\[report\]"):
+            stages.run(None, tmp_path / "work", stage=stage)
+    assert not (tmp_path / "work").exists()
+
+
+def test_help_and_version_import_none_of_what_extras_bring():
+    program = """if True:
+        import sys
+        from csdm_jax import cli
+        assert cli.main(["--help"]) == cli.main(["--version"]) == 0
+        heavy = {"absl", "flax", "matplotlib", "ml_collections", "optax", "scipy", "sklearn"}
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+    """
+    done = call(sys.executable, "-c", program, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_full_set_is_what_the_core_and_its_extras_ask_for():
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg")
+    extra = options["options.extras_require"]
+
+    def asked(text):
+        for line in filter(None, text.splitlines()):
+            if own := re.fullmatch(r"csdm_jax\[(.*)\]", line):
+                for name in own[1].split(","):
+                    yield from asked(extra[name])
+            elif not line.startswith("#"):
+                yield line
+
+    full = (ROOT / "requirements.txt").read_text().splitlines()
+    assert {line for line in full if not line.startswith("#")} == {
+        *asked(options["options"]["install_requires"]),
+        *asked(extra["all"]),
+    }
 
 
 def test_configurations_are_found_by_name_and_by_their_path_in_the_repository():

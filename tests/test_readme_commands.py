@@ -15,7 +15,7 @@ from tests.data.test_tfds import _prepare
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COPIED = ("csdm_jax", "configs", "launch", "results", "setup.cfg", "pyproject.toml")
+COPIED = ("csdm_jax", "configs", "launch", "results", "setup.cfg", "setup.py", "pyproject.toml")
 SMALL = {
     "baselines": ("random",),
     "distill.seeds": (0,),

@@ -55,7 +55,11 @@ class ExperimentFlags:
             "--config.FIELD=VALUE.",
             lock_config=True,
         )
-        flags.mark_flag_as_required("config")
+        flags.register_validator(
+            "config",
+            lambda value: value is not None,
+            message=f"give one of {', '.join(shipped.configs())}, or a file",
+        )
         return cls(
             config,
             flags.DEFINE_string("workdir", None, workdir),
@@ -123,13 +127,12 @@ def _show_help(*, full: bool) -> None:
 def fields_help() -> str:
     """Every field of the configuration by section, with its default and its rule."""
     lines = ["fields, set by --config.FIELD=VALUE (default; FILE may have another):"]
-    section = None
+    sections: dict[str, list[str]] = {}
     for name, (default, rule) in configuration.schema().items():
-        start = name.rpartition(".")[0]
-        if start != section:
-            lines += ["", f"  {start or 'the experiment'}:"]
-            section = start
-        lines.append(f"    {name} = {default!r}: {rule.words}")
+        section = name.rpartition(".")[0] or "the experiment"
+        sections.setdefault(section, []).append(f"    {name} = {default!r}: {rule.words}")
+    for section, fields in sections.items():
+        lines += ["", f"  {section}:", *fields]
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
-from csdm_jax.runtime import cluster, interruption, memory
+from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.version import __version__
 from csdm_jax.sets import distilled
@@ -63,8 +63,11 @@ def run(
       LockedError: when another process works in the directory.
       Interrupted: when a signal asked for the end.
       FloatingPointError: when a number is no longer finite.
+      MissingError: when the report needs a package that is not installed.
       ValueError, OSError: for data that cannot be used, and files that cannot be written.
     """
+    if stage in ("all", "report"):
+        extras.check("report", "jinja2", "matplotlib")
     experiment = Experiment(config, workdir, dataset=dataset)
     if stage in ("all", "evaluate"):
         experiment.check_tested()

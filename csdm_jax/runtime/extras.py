@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 
 
@@ -24,6 +25,19 @@ def needed(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "csdm_jax":
             raise
-        raise MissingError(
-            f'{error.name.partition(".")[0]} is not installed: pip install "csdm_jax[{extra}]"'
-        ) from error
+        raise MissingError(_remedy(error.name.partition(".")[0], extra)) from error
+
+
+def check(extra: str, *packages: str) -> None:
+    """Looks for packages that are imported only later, when hours of work would wait for them.
+
+    Raises:
+      MissingError: when one is not there; says how it is installed.
+    """
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise MissingError(_remedy(name, extra))
+
+
+def _remedy(package: str, extra: str) -> str:
+    return f'{package} is not installed: pip install "csdm_jax[{extra}]"'

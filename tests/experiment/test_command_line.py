@@ -75,7 +75,7 @@ def test_a_wrong_argument_of_a_config_is_one_line(tmp_path):
 
 def test_a_word_without_a_flag_and_a_missing_config_are_one_line():
     assert one_line(run(DIGITS, "steps=3")).endswith("without a flag: steps=3 (see --help)")
-    assert "--config must have a value" in one_line(run())
+    assert "give one of cifar100_lt, cifar10_lt, digits_lt" in one_line(run())
     none = run(DIGITS, program=("-m", "csdm_jax.score"))
     assert "give one file or folder of a set, got []" in one_line(none)
 

@@ -295,7 +295,7 @@ def test_the_same_command_skips_what_is_finished_without_starting_it(swept):
     [
         ("--sweep=config.sdd.scal=1", "did you mean config.sdd.scale?"),
         ("--sweep=config.sdd.scale=1 --jobs=0", "--jobs=0: it must be 1 or more"),
-        ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm_jax.main go behind ' -- '"),
+        ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm distil go behind ' -- '"),
         ("--sweep=config.sdd.scale=1 -- --workdir=a", "--workdir behind --"),
         ("--sweep=config.sdd.scale=1 -- --config.sdd.scale=2", "is swept and set"),
         ("--sweep=config.sdd.scale=1 -- --steps=2", "Unknown command line flag 'steps'"),
