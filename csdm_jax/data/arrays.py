@@ -35,18 +35,22 @@ def from_arrays(
     """A data set of images and labels.
 
     Args:
-      images: `[N, H, W]`, `[N, H, W, ch]` or `[N, ch, H, W]` with ch 1 or 3: integers in 0..255, or
-        floats in [0, 1], which are rounded to 256 levels.
+      images: `[N, H, W]`, `[N, H, W, ch]` or `[N, ch, H, W]` with ch 1 or 3: booleans,
+        integers in 0..255, or floats in [0, 1], which are rounded to 256 levels.
       labels: `[N]` or `[N, 1]`: integers from 0, or text.
       test_images: likewise, `[n, ...]`; without them `reading.holdout` takes some of the images.
       test_labels: likewise.
       class_names: in label order; without them text labels in alphabetical order (numbers as
         numbers), or the integers.
       name: identity of the data, for reports.
-      reading: see there.
+      reading: what is held out where there are no test images.
+
+    Returns:
+      The whole, checked data set; mean and standard deviation are those of the training pixels.
 
     Raises:
-      ValueError: for arrays of another kind, or as `check_dataset`.
+      ValueError: for arrays of another kind, values out of range, labels that are not one an image,
+        or as `check_dataset`.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError(f"{name}: test images and test labels belong together: give both or none")

@@ -63,6 +63,9 @@ def create(name: str, factor: int) -> Parameterisation:
       name: "pixels" (stored as used) or "mosaic" (a grid of `factor` x `factor` small images).
       factor: side of the mosaic's grid, at least 1; not used by "pixels".
 
+    Returns:
+      What encodes images, decodes what is stored, and keeps it in its range.
+
     Raises:
       ValueError: for an unknown name.
     """

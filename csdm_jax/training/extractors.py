@@ -48,7 +48,7 @@ class Pool(NamedTuple):
 
     @property
     def size(self) -> int:
-        """K."""
+        """The number K of networks."""
         return len(jax.tree.leaves(self.trained)[0])
 
 

@@ -40,11 +40,12 @@ class Recipe:
       epochs: passes over the data, at least 1.
       batch: images a step; the last, partial batch of an epoch is masked, not dropped.
       optimiser: a name of `csdm_jax.training.optimisers`.
-      learning_rate: initial step size.
+      learning_rate: initial step size, positive.
       momentum: in [0, 1).
       weight_decay: non-negative.
-      decay_at: fractions of the training at which the learning rate is multiplied by `decay`.
-      decay: that factor.
+      decay_at: fractions of the training, in (0, 1), at which the learning rate is multiplied by
+        `decay`.
+      decay: that factor, positive.
       augmentation: drawn afresh for every image and step.
       cutmix: probability of CutMix in a step, in [0, 1].
       logit_adjustment: tau; the loss reads `logits + tau log prior` (Menon et al. 2021), which

@@ -56,7 +56,7 @@ class Context:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """The number of classes C."""
         return len(self.host.counts)
 
     def distilled(
@@ -206,6 +206,9 @@ def stored_from(context: Context, rows: np.ndarray) -> Stored:
     Args:
       context: data and parameterisation.
       rows: of the training set, class-major, as many of each class as its stored images decode to.
+
+    Returns:
+      Float arrays by name, class-major.
     """
     real = jnp.asarray(context.host.take(rows), jnp.float32) / 255.0
     return context.parameterisation.encode(real)
@@ -218,6 +221,9 @@ def initial_images(context: Context, ipc: int, key: jax.Array) -> Stored:
       context: data and parameterisation.
       ipc: stored images per class.
       key: decides which real images.
+
+    Returns:
+      Float arrays by name, class-major.
     """
     rows = initial_rows(context.counts, ipc * context.parameterisation.tiles, key)
     return stored_from(context, rows)
