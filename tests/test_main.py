@@ -83,9 +83,10 @@ def test_the_card_says_all_that_a_user_of_the_images_needs(finished):
         np.testing.assert_array_equal(arrays["labels"], np.repeat(np.arange(10), 2))
 
 
-def test_the_loader_in_the_readme_reads_the_set(finished):
+def test_the_documented_loader_reads_the_set(finished):
     workdir, _ = finished
-    blocks = re.findall(r"```python notest\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    page = (ROOT / "docs" / "how-to" / "experiments.md").read_text()
+    blocks = re.findall(r"```python notest\n(.*?)```", page, re.S)
     (code,) = (block for block in blocks if "distilled.load" in block)
     names = {}
     exec(code.replace("runs/digits_lt-imb10-ipc2", str(workdir)), names)
