@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,9 @@ def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
             f"data_dir = {str(data_dir)!r}: the data set 'digits' comes with scikit-learn and is "
             "not read from there: leave it out, or name another data set in data.name"
         )
-    from sklearn.datasets import load_digits
-
-    scans = load_digits()
-    images = np.round(scans.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = scans.target.astype(np.int32)
+    table = np.loadtxt(_file(), delimiter=",", dtype=np.float64)
+    images = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[..., None]
+    labels = table[:, -1].astype(np.int32)
     test = np.sort(np.concatenate([_test_rows(labels, c) for c in range(10)]))
     train = np.setdiff1d(np.arange(len(labels)), test)
     mean, std = pixel_statistics(images[train])
@@ -39,10 +38,18 @@ def load(data_dir: Path | None, cache_dir: Path | None) -> Dataset:
         labels[train],
         images[test],
         labels[test],
-        tuple(str(name) for name in scans.target_names),
+        tuple(map(str, range(10))),
         mean,
         std,
     )
+
+
+def _file() -> Path:
+    """The scans, where scikit-learn has them; importing it would cost every start two seconds."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ImportError("the data set 'digits' comes with scikit-learn: install scikit-learn")
+    return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
 def _test_rows(labels: np.ndarray, label: int) -> np.ndarray:
