@@ -42,7 +42,7 @@ def keep(folder: str | None) -> None:
     if folder == NONE:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if not folder and jax.config.jax_compilation_cache_dir is not None:
+    if not folder and jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
     asked = paths.given(folder) if folder else None
     try:
