@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, sweeps
-from csdm_jax.runtime import cluster, interruption, paths, shipped
+from csdm_jax.runtime import cluster, interruption, paths, programs, shipped
 
 _LESS = (
     "lower distill.forward_batch, set data.placement=host, or, in another workdir, lower "
@@ -71,15 +71,13 @@ class ExperimentFlags:
             flags.DEFINE_string(
                 "compilation_cache",
                 None,
-                "Folder in which compiled programs are kept for later starts.",
+                "Folder in which compiled programs are kept for later starts, or 'none'; default: "
+                "JAX_COMPILATION_CACHE_DIR, or csdm_jax/compiled in the user's cache folder.",
             ),
         )
 
     def configuration(self) -> Any:
-        """The configuration that the flags describe; turns the compilation cache on."""
-        if self.compilation_cache.value:
-            cache = paths.given(self.compilation_cache.value)
-            jax.config.update("jax_compilation_cache_dir", str(cache))
+        """The configuration that the flags describe."""
         config = self.config.value.copy_and_resolve_references()
         if self.data_dir.value is not None:
             config.data.data_dir = str(paths.given(self.data_dir.value))
@@ -198,9 +196,13 @@ def screen() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Ends the program with one line where its user can do something about the error."""
+    """Ends the program with one line where its user can do something about the error.
+
+    What is compiled meanwhile is kept for later starts, see `programs.keep`.
+    """
     try:
         with screen():
+            programs.keep(_compilation_cache())
             yield
     except interruption.Interrupted as stop:
         _end(str(stop), interruption.EXIT_CODE)
@@ -223,6 +225,12 @@ def reported() -> Iterator[None]:
             'can be used here: unset it, or install what it needs, such as "csdm_jax[cuda]"'
             + (f" ({_explain(error)})" if str(error) else "")
         )
+
+
+def _compilation_cache() -> str | None:
+    """The flag's value; None where it is not given, or the command has no such flag."""
+    name = "compilation_cache"
+    return flags.FLAGS[name].value if name in flags.FLAGS else None
 
 
 def _is_about_devices(error: Exception) -> bool:

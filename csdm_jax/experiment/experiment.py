@@ -344,9 +344,10 @@ class Experiment:
     ) -> list[tuple[float, np.ndarray]]:
         """Accuracy of each trained network of a pool, as `evaluate.accuracy_by_class`."""
         accuracies = []
+        trained = jax.device_get(pool.trained)  # a slice on the device is a program a shape
         for k in range(pool.size):
             interruption.check("between two extractors")
-            params = jax.tree.map(lambda leaf, k=k: leaf[k], pool.trained)
+            params = jax.tree.map(lambda leaf, k=k: leaf[k], trained)
             accuracies.append(
                 evaluate.accuracy_by_class(network, params, self.test_set, self.normaliser)
             )

@@ -82,7 +82,7 @@ class DistilledSet:
     def probabilities(self) -> np.ndarray:
         """float32 `[n, K]`: class probabilities of each stored image, whatever its labels are."""
         if not self.soft:
-            return np.asarray(jax.nn.one_hot(self.labels, self.num_classes))
+            return np.eye(self.num_classes, dtype=np.float32)[self.labels]
         labels = jax.nn.softmax(jnp.asarray(self.labels)) if self.logits else self.labels
         return np.asarray(labels, np.float32)
 
@@ -112,7 +112,7 @@ class DistilledSet:
         """
         codec = self.codec
         images = codec.decode(_arrays(self.stored))
-        return images, jnp.repeat(jnp.asarray(self.probabilities), codec.tiles, axis=0)
+        return images, jnp.asarray(np.repeat(self.probabilities, codec.tiles, axis=0))
 
 
 def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -19,6 +19,7 @@ from csdm_jax.experiment import stages, sweeps
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
+from tests import commands
 from tests.test_main import SMALL
 
 ROOT = Path(__file__).parent.parent.parent
@@ -290,24 +291,32 @@ def test_the_same_command_skips_what_is_finished_without_starting_it(swept):
     assert "ipc=1," not in file.read_text() and not (out / "ipc=3,method=dm").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--sweep=config.sdd.scal=1", "did you mean config.sdd.scale?"),
-        ("--sweep=config.sdd.scale=1 --jobs=0", "--jobs=0: it must be 1 or more"),
-        ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm distil go behind ' -- '"),
-        ("--sweep=config.sdd.scale=1 -- --workdir=a", "--workdir behind --"),
-        ("--sweep=config.sdd.scale=1 -- --config.sdd.scale=2", "is swept and set"),
-        ("--sweep=config.sdd.scale=1 -- --steps=2", "Unknown command line flag 'steps'"),
-        ("--sweep=config.sdd.scale=1 -- --config.sdd.nu=x", "it must be a number in (0, 1000)"),
-    ],
-)
-def test_bad_input_is_answered_before_anything_starts(flags, message, tmp_path):
-    line = [sys.executable, "launch/sweep.py", "--config=configs/digits_lt.py"]
-    line += [f"--out={tmp_path / 'none'}", *shlex.split(flags)]
-    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
+BAD = [
+    ("--sweep=config.sdd.scal=1", "did you mean config.sdd.scale?"),
+    ("--sweep=config.sdd.scale=1 --jobs=0", "--jobs=0: it must be 1 or more"),
+    ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm distil go behind ' -- '"),
+    ("--sweep=config.sdd.scale=1 -- --workdir=a", "--workdir behind --"),
+    ("--sweep=config.sdd.scale=1 -- --config.sdd.scale=2", "is swept and set"),
+    ("--sweep=config.sdd.scale=1 -- --steps=2", "Unknown command line flag 'steps'"),
+    ("--sweep=config.sdd.scale=1 -- --config.sdd.nu=x", "it must be a number in (0, 1000)"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """What each bad input is answered with, and the folder that none should make."""
+    folder = tmp_path_factory.mktemp("refused")
+    base = ("csdm_jax.sweep", "--config=configs/digits_lt.py", f"--out={folder / 'none'}")
+    found = commands.run_all(folder, [(*base, *shlex.split(flags)) for flags, _ in BAD])
+    return folder / "none", dict(zip((flags for flags, _ in BAD), found, strict=True))
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD)
+def test_bad_input_is_answered_before_anything_starts(flags, message, refused):
+    none, results = refused
+    result = results[flags]
     assert result.returncode != 0 and message in result.stderr
-    assert "Traceback" not in result.stderr and not (tmp_path / "none").exists()
+    assert "Traceback" not in result.stderr and not none.exists()
 
 
 STOPPED = """
