@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from csdm_jax.data.dataset import Dataset, pixel_statistics
+from csdm_jax.runtime import extras
 
 TEST_PER_CLASS = 50
 
