@@ -17,6 +17,7 @@ from csdm_jax.evaluation.statistics import (
     last_text,
     listed,
     mean_by_class,
+    possible,
 )
 from csdm_jax.reporting import figures, page
 from csdm_jax.runtime import interruption
@@ -126,10 +127,11 @@ def tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _interval(values: np.ndarray) -> list[float] | None:
     """95 % interval `[low, high]` of the mean, to a hundredth; None for a single value.
 
-    The values count as independent, though networks of one distillation seed share its images.
+    The values count as independent, though networks of one distillation seed share its images. It
+    is cut at 0 and 100.
     """
-    mean, half = interval(values)
-    return None if half is None else [round(mean - half, 2), round(mean + half, 2)]
+    ends = possible(*interval(values))
+    return None if ends is None else [round(end, 2) for end in ends]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
