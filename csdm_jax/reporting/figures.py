@@ -25,6 +25,7 @@ from csdm_jax.reporting.palette import GREY, GRID, INK, PAPER, Style
 from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
 from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.sets.snapshots import Snapshot
 
 RC: Any = {
     "axes.axisbelow": True,
@@ -51,6 +52,7 @@ DPI = 110
 SIDE = 64  # pixels of a small image's longer side, where it is shown: a whole multiple of its own
 OUTLINE, GAP = 200, 3  # grey around an image, pixels between two
 MARGIN = 12  # pixels around a picture
+FRAME = 800  # milliseconds
 FAINT = 0.1
 
 Curve = tuple[str, np.ndarray, np.ndarray, Style]
@@ -128,23 +130,51 @@ def draw_images(result: DistilledSet, card: dict[str, Any]) -> bytes:
     return _captioned(sheet(classes), names, (title, "class (training images)"))
 
 
+def draw_steps(looks: Sequence[Snapshot], card: dict[str, Any]) -> bytes:
+    """The images along the steps as an animated GIF, the rows as in `draw_images`.
+
+    Args:
+      looks: at least one, in order.
+      card: of the run.
+    """
+    frames = []
+    for look in looks:
+        rows = list(dict.fromkeys(look.labels.tolist()))
+        names = [shortened(spoken(card["class_names"][label])) for label in rows]
+        drawn = sheet([look.images[look.labels == label] for label in rows])
+        title = (f"{card['method']}, {card['ipc']} stored images a class", f"step {look.step}")
+        frames.append(Image.open(io.BytesIO(_captioned(drawn, names, title))))
+    size = max(one.width for one in frames), max(one.height for one in frames)
+    first, *others = (_on_white(one, size).quantize(256) for one in frames)
+    buffer, times = io.BytesIO(), [*[FRAME] * len(others), 3 * FRAME]
+    first.save(buffer, format="gif", save_all=True, append_images=others, duration=times, loop=0)
+    return buffer.getvalue()
+
+
+def _on_white(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    ground = Image.new("RGB", size, "white")
+    ground.paste(image.convert("RGB"), (0, 0))
+    return ground
+
+
 def enlargement(images: np.ndarray) -> int:
     """By how much images `[n, H, W, ch]` are magnified where people look at them, at least 1."""
     return max(1, round(SIDE / max(images.shape[1:3])))
 
 
-def sheet(classes: Sequence[np.ndarray]) -> np.ndarray:
-    """Outlined images on white, a row for each class, uint8 `[height, width, 3]`.
+def sheet(rows: Sequence[np.ndarray], scale: int | None = None) -> np.ndarray:
+    """Outlined images on white, uint8 `[height, width, 3]`.
 
     Args:
-      classes: the images `[n, H, W, ch]` of each, uint8 or floats in [0, 1]; n may differ.
+      rows: the images `[n, H, W, ch]` of each, uint8 or floats in [0, 1]; n may differ.
+      scale: by which they are magnified, a whole number; `enlargement` when left out.
     """
-    scale = enlargement(classes[0])
-    height, width = (scale * side + 2 for side in classes[0].shape[1:3])
-    columns = max(map(len, classes))
-    shape = len(classes) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3
+    scale = scale or enlargement(rows[0])
+    height, width = (scale * side + 2 for side in rows[0].shape[1:3])
+    columns = max(map(len, rows))
+    shape = len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3
     drawn = np.full(shape, 255, np.uint8)
-    for row, images in enumerate(classes):
+    for row, images in enumerate(rows):
         for column, one in enumerate(as_pixels(images)):
             top, left = row * (height + GAP), column * (width + GAP)
             place = drawn[top : top + height, left : left + width]

@@ -89,6 +89,14 @@ class Run:
         """`[C]` classes, head to tail; in label order where counts are unknown."""
         return head_to_tail(self.counts or [0] * self.result.num_classes)
 
+    @property
+    def looks(self) -> list[Snapshot]:
+        """The snapshots and, as the last, the set itself; none of a run without."""
+        if not self.snapshots:
+            return []
+        counts = self.counts or [0] * self.result.num_classes
+        return [*self.snapshots, snapshots.taken(self.history.steps, self.result, counts)]
+
     def tick(self, label: int) -> str:
         """Name and count of a class."""
         name = figures.shortened(self.class_names[label], 18)
@@ -344,10 +352,6 @@ def _images(main: Run, real: dict[int, np.ndarray]) -> list[dict[str, Any]]:
 
 def _frames(main: Run) -> list[dict[str, Any]]:
     """The images along the steps, the distilled set's last: step and a row a class each."""
-    if not main.snapshots:
-        return []
-    counts = main.counts or [0] * main.result.num_classes
-    looks = [*main.snapshots, snapshots.taken(main.history.steps, main.result, counts)]
     return [
         {
             "step": look.step,
@@ -356,7 +360,7 @@ def _frames(main: Run) -> list[dict[str, Any]]:
                 for label in dict.fromkeys(look.labels.tolist())
             ],
         }
-        for look in looks
+        for look in main.looks
     ]
 
 

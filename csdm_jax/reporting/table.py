@@ -208,6 +208,8 @@ def write(
 ) -> list[dict[str, Any]]:
     """Draws every run's images and curves, writes the table and the page, prints the table.
 
+    And of the page's run the images along the steps, `steps.gif`.
+
     Args:
       workdir: where table and page are written.
       folders: where the runs of this experiment write; those not distilled yet are left out.
@@ -227,6 +229,8 @@ def write(
         interruption.check("before the figures of a run")
         files.write_bytes(folder / "images.png", figures.draw_images(run.result, run.card))
         files.write_bytes(folder / "curves.png", figures.draw_curves(run.history, run.card))
+    if looks := runs[-1].looks:
+        files.write_bytes(workdir / "steps.gif", figures.draw_steps(looks, runs[-1].card))
     interruption.check("before the page")
     rows = gather(folders, of_the_run)
     if rows:

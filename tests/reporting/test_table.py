@@ -14,7 +14,7 @@ from csdm_jax.reporting import figures, fonts, page, table
 from csdm_jax.runtime import interruption
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.storage import files
-from tests.finished import write_run
+from tests.finished import write_run, write_snapshots
 
 
 @pytest.fixture
@@ -117,6 +117,17 @@ def test_images_are_drawn_by_their_own_pixels(side, scale):
     (corner,) = np.argwhere((pixels == figures.OUTLINE).all(2))[:1]
     drawn = pixels[corner[0] + 1 :, corner[1] + 1 :][:high, :wide]
     np.testing.assert_array_equal(drawn, images[0].repeat(scale, 0).repeat(scale, 1))
+
+
+def test_the_images_along_the_steps_are_an_animation(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0])
+    table.write(tmp_path, [tmp_path], OF_THE_RUN)
+    assert not (tmp_path / "steps.gif").exists()  # of a run older than snapshots
+    write_snapshots(tmp_path, (0, 1, 16, 20, 32))
+    table.write(tmp_path, [tmp_path], OF_THE_RUN)
+    with Image.open(tmp_path / "steps.gif") as picture:
+        assert picture.n_frames == 4  # steps 0, 1, 16 and the end, 20
+        assert picture.info["loop"] == 0 and picture.info["duration"] > 0
 
 
 def test_the_title_is_centred():
