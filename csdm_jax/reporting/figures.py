@@ -46,6 +46,7 @@ RC: Any = {
     "ytick.color": INK,
 }
 WIDTH = 4.6  # inches of a page's figure: on a phone its text is still 10 pixels high
+LETTERS = 54  # side by side in it
 NAMED = 40  # classes up to which each has its name in a figure
 CLASSES, COLUMNS = 100, 20  # rows and columns of images.png: a picture has at most 2^16 pixels
 DPI = 110
@@ -125,9 +126,17 @@ def draw_images(result: DistilledSet, card: dict[str, Any]) -> bytes:
     counts = card["data"]["counts"]
     rows = head_to_tail(counts)[spaced(result.num_classes, CLASSES)]
     classes = [result.of_class(label)[:COLUMNS] for label in rows]
-    names = [f"{shortened(spoken(card['class_names'][c]))} ({counts[c]})" for c in rows]
+    names, family = _legible([card["class_names"][label] for label in rows])
+    labels = [f"{name} ({counts[label]})" for name, label in zip(names, rows, strict=True)]
     title = f"{card['method']}, {card['ipc']} stored images a class"
-    return _captioned(sheet(classes), names, (title, "class (training images)"))
+    return _captioned(sheet(classes), labels, (title, "class (training images)"), family)
+
+
+def _legible(classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of classes as a picture can show them, and the fonts for that."""
+    names = [shortened(spoken(name)) for name in classes]
+    family = fonts.families(names)
+    return [shortened(fonts.drawable(name, family)) for name in names], family
 
 
 def draw_steps(looks: Sequence[Snapshot], card: dict[str, Any]) -> bytes:
@@ -140,10 +149,10 @@ def draw_steps(looks: Sequence[Snapshot], card: dict[str, Any]) -> bytes:
     frames = []
     for look in looks:
         rows = list(dict.fromkeys(look.labels.tolist()))
-        names = [shortened(spoken(card["class_names"][label])) for label in rows]
+        names, family = _legible([card["class_names"][label] for label in rows])
         drawn = sheet([look.images[look.labels == label] for label in rows])
         title = (f"{card['method']}, {card['ipc']} stored images a class", f"step {look.step}")
-        frames.append(Image.open(io.BytesIO(_captioned(drawn, names, title))))
+        frames.append(Image.open(io.BytesIO(_captioned(drawn, names, title, family))))
     size = max(one.width for one in frames), max(one.height for one in frames)
     first, *others = (_on_white(one, size).quantize(256) for one in frames)
     buffer, times = io.BytesIO(), [*[FRAME] * len(others), 3 * FRAME]
@@ -190,21 +199,22 @@ def as_pixels(images: np.ndarray) -> np.ndarray:
     return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def _captioned(drawn: np.ndarray, labels: Sequence[str], title: Sequence[str]) -> bytes:
+def _captioned(
+    drawn: np.ndarray, labels: Sequence[str], title: Sequence[str], family: list[str]
+) -> bytes:
     """A PNG of an array of pixels as they are, lines above it and a label left of each row.
 
     Args:
       drawn: uint8 `[height, width, 3]`.
       labels: one for each of as many rows of equal height.
       title: lines, the first of them larger; centred.
+      family: fonts that have their glyphs.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.transforms import IdentityTransform
 
-    family = fonts.families([*labels, *title])
-    labels = [shortened(fonts.drawable(one, family)) for one in labels]
     with matplotlib.rc_context(RC | {"font.family": family}), _without_shaping():
         figure = Figure(dpi=DPI)
         renderer = FigureCanvasAgg(figure).get_renderer()
@@ -302,7 +312,7 @@ def curves(name: str, lines: Sequence[Curve], *, x: str, y: str, logarithmic: bo
             axes.set_yscale("log")
             _plain_ticks(axes.yaxis)
         axes.set(xlabel=x, ylabel=y)
-        _legend_above(axes, len(lines))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -366,7 +376,7 @@ def by_class(name: str, values: dict[str, np.ndarray], names: Sequence[str], *, 
         axes.set_ylim(len(names) - 0.5, -0.5)
         _percents(axes.xaxis)
         axes.set(xlabel=x)
-        _legend_above(axes, len(values))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -378,7 +388,7 @@ def _by_rank(name: str, values: dict[str, np.ndarray], *, y: str) -> str:
             axes.plot(ranks, series, style.marker, color=style.colour, label=label, markersize=3)
         _percents(axes.yaxis)
         axes.set(xlabel="class, head to tail", ylabel=y)
-        _legend_above(axes, len(values))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -395,10 +405,13 @@ def shortened(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _legend_above(axes: Any, entries: int) -> None:
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=min(entries, 4), borderaxespad=0.2,
-        handletextpad=0.3, columnspacing=1.2,
+def _legend_above(axes: Any) -> None:
+    """A legend over the whole width of the figure, in as many lines as its names need."""
+    handles, labels = axes.get_legend_handles_labels()
+    fitting = LETTERS // (max(map(len, labels)) + 5)
+    axes.figure.legend(
+        handles, labels, loc="outside upper left", ncols=max(1, min(fitting, len(labels))),
+        borderaxespad=0.2, handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
 
 
@@ -416,7 +429,7 @@ def groups(
     """
     with _drawing(3.0) as (figure, axes):
         bars(axes, values, intervals)
-        _legend_above(axes, len(values))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -514,7 +527,7 @@ def spectrum(
         axes.axvline(median, color=INK, linewidth=0.8, linestyle=":")
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set(xlabel="frequency, length r", ylabel="|Φ|" if modulus else "phase of Φ, radians")
-        _legend_above(axes, 2)
+        _legend_above(axes)
         return _svg(figure, name)
 
 

@@ -46,6 +46,9 @@ def _others() -> Iterator[str]:
     """Other fonts of this machine: those made for many scripts first, then by name."""
     from matplotlib import font_manager
 
-    names = {font.name for font in font_manager.fontManager.ttflist if font.name != DEFAULT}
+    upright = (font for font in font_manager.fontManager.ttflist
+               if font.style == "normal" and font.weight == 400)  # fmt: skip
+    # A font of last resort has a box for every character.
+    names = {font.name for font in upright if not font.name.startswith("Last Resort")}
     wide = ("Noto Sans CJK", "Noto Sans", "Source Han", "Arial Unicode")
-    yield from sorted(names, key=lambda name: (not name.startswith(wide), name))
+    yield from sorted(names - {DEFAULT}, key=lambda name: (not name.startswith(wide), name))

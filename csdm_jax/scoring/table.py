@@ -121,7 +121,7 @@ def _robust(score: dict[str, Any]) -> list[list[str]]:
             *table((*names, *SCORES.values()), scores),
             "",
             "LRS, ARS: label-robust and augmentation-robust score (DD-Ranking, arXiv 2505.13300), "
-            "in [0, 1], from accuracies as fractions: LRS = u((IOR - HLR) / 2), ARS = "
+            "in [0, 1], ± as above, from accuracies as fractions: LRS = u((IOR - HLR) / 2), ARS = "
             "u((set - random + set plain - random plain) / 2), u(a) = (e^a - e^-1) / (e - e^-1). "
             "u(0) = 0.269: no better than random and no worse than all real images.",
         ],
