@@ -382,7 +382,9 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
         axis.set_xticks(list(places.values()), ticks)
         axis.minorticks_off()
         axis.set(xlabel=", ".join(first.fields), ylabel="test accuracy, last epoch, %")
-        axis.set_title("mean and 95 % interval (within 0 and 100) over networks and seeds", fontsize="medium")
+        axis.set_title(
+            "mean and 95 % interval (within 0 and 100) over networks and seeds", fontsize="medium"
+        )
         if any(lines):
             axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))
         axis.grid(alpha=0.3)

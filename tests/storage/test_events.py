@@ -49,9 +49,13 @@ def test_events_are_the_rows(tmp_path):
 
 
 def test_a_new_beginning_has_every_step_once(tmp_path):
-    for rows in (ROWS[:3], ROWS[:2]):  # the second process goes on from step 2
-        written = Events(tmp_path)
-        written.begin(rows)
+    before = Events(tmp_path)
+    before.begin(ROWS[:3])
+    before.close()
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "events.out.tfevents.1.host")  # of another second
+    written = Events(tmp_path)
+    written.begin(ROWS[:2])  # the second process goes on from step 2
     written.append(ROWS[2:])
     written.close()
     assert read(tmp_path) == expected(ROWS)
