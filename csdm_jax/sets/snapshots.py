@@ -78,7 +78,8 @@ def taken(step: int, made: DistilledSet, counts: Sequence[int]) -> Snapshot:
     order = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), most)).astype(int))]
     columns = max(1, min(COLUMNS, PIXELS // (size * len(order))))
     rows = np.concatenate([np.flatnonzero(classes == label)[:columns] for label in order])
-    pixels = np.rint(np.clip(images[rows], 0, 1) * 255).astype(np.uint8)
+    known = np.nan_to_num(images[rows])  # the loop itself stops at what is no number
+    pixels = np.rint(np.clip(known, 0, 1) * 255).astype(np.uint8)
     return Snapshot(step, pixels, classes[rows].astype(np.int32))
 
 
