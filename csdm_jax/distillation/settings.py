@@ -32,6 +32,8 @@ FIELDS = {
     "distill.checkpoint_every": Field(500, integer(1, 10_000_000)),
     "distill.keep_checkpoints": Field(2, integer(1, 1000)),
     "distill.on_nonfinite": Field("stop", choice(("stop", "rollback"))),
+    # Metrics as TensorBoard events, too.
+    "distill.tensorboard": Field(False, FLAG),
     "distill.batch": Field(1024, integer(1, 1_000_000)),
     # Classes in a step; 0 takes all. For many classes: the cost of a step is linear in it.
     "distill.classes_per_step": Field(0, integer(0, 1_000_000)),

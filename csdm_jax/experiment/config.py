@@ -64,6 +64,7 @@ BOOKKEEPING = (
     "distill.log_every",
     "distill.checkpoint_every",
     "distill.keep_checkpoints",
+    "distill.tensorboard",
 )
 """Fields that say where and how often a run is recorded; no result depends on them."""
 

@@ -32,6 +32,7 @@ from csdm_jax.experiment import supplies
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
+from csdm_jax.storage import events
 from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
@@ -115,6 +116,8 @@ class Experiment:
     def _check_late_settings(self) -> None:
         """Builds now what is needed only hours later, so that a mistake shows at once."""
         config = self.config
+        if config.distill.tensorboard:
+            events.writer()
         check_classes_per_step(config.distill.classes_per_step, self.dataset.num_classes)
         for architecture in config.evaluate.networks:
             self.create_network(architecture)

@@ -219,6 +219,7 @@ def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str,
             checkpoint_every=settings.checkpoint_every,
             keep_checkpoints=settings.keep_checkpoints,
             on_nonfinite=settings.on_nonfinite,
+            tensorboard=settings.tensorboard,
         ),
         folder=experiment.folder(name, seed),
         identity=identity,
@@ -334,7 +335,8 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
     card["config"]["data"]["data_dir"] = experiment.config.data.data_dir  # of the same images
-    scored = {"accuracies": accuracies, EVALUATION: evaluate.FORMAT}
+    tested = int((np.asarray(experiment.test_set.labels) >= 0).sum())  # the rest is padding
+    scored = {"accuracies": accuracies, "test_images": tested, EVALUATION: evaluate.FORMAT}
     distilled.save(folder, result, card | scored)
     _add_timing(folder, evaluation=time.monotonic() - start)
 

@@ -148,7 +148,7 @@ class Method(Protocol):
         ...
 
     def result(self, state: State) -> DistilledSet:
-        """What the run has made."""
+        """What the run has made; asked between two rounds, what it has made so far."""
         ...
 
 

@@ -29,12 +29,12 @@ FIELDS = (
     spectral.FIELDS
     | SCHEDULE
     | {
-        # "exact": SDD from the kernel's Gram matrices, the amplitude alone from frequencies, none of
-        # them where alpha is 1/2 for all classes; "auto": that, where it costs less.
+        # "exact": SDD from the kernel's Gram matrices, the amplitude alone from frequencies, none
+        # of them where alpha is 1/2 for all classes; "auto": that, where it costs less.
         "sdd.estimator": Field("spectral", choice(ESTIMATORS)),
         "alpha.single": Field(0.7, OPEN_UNIT),
-        # Whether each class's gradient to the features keeps the norm that it has at alpha = 1/2: then
-        # alpha changes its direction alone, not how much the class weighs.
+        # Whether each class's gradient to the features keeps the norm that it has at alpha = 1/2:
+        # then alpha changes its direction alone, not how much the class weighs.
         "alpha.normalise": Field(False, FLAG),
     }
 )
