@@ -31,8 +31,9 @@ def call(tmp_path):
     for name in TOOLS:
         (programs / name).symlink_to(shutil.which(name))
 
-    def run(*, python="", test="", **more):
+    def run(*, python="", test="", docs="", **more):
         script(tmp_path / "repo/launch/test.sh", NOTES + test)
+        script(tmp_path / "repo/launch/docs.sh", NOTES + docs)
         for name, text in {"python": python, "ruff": "", "mypy": ""}.items():
             script(tmp_path / "repo/.venv/bin" / name, NOTES + text)
         for name, text in more.items():
@@ -65,7 +66,7 @@ def test_torch_and_a_browser_are_installed_before_the_test_command(call):
     installs = [text for text in calls if "install" in text]
     assert "torch==2.13.0" in installs[1] and installs[2].endswith("chromium")
     assert "--no-install-recommends" in installs[2]
-    assert names(calls)[-4:] == ["test.sh", "ruff", "ruff", "mypy"]
+    assert names(calls)[-5:] == ["test.sh", "docs.sh", "ruff", "ruff", "mypy"]
     assert "skipped" not in result.stdout
 
 
@@ -94,8 +95,9 @@ def test_without_apt_get_or_root_the_browser_is_left_out(call, more):
     assert "apt-get" not in names(calls)
 
 
-def test_failing_tests_fail_the_script(call):
-    result, calls = call(test="exit 3", chromium="", id="echo 0")
+@pytest.mark.parametrize("step", ["test", "docs"])
+def test_failing_tests_or_pages_fail_the_script(call, step):
+    result, calls = call(**{step: "exit 3"}, chromium="", id="echo 0")
     assert result.returncode == 3 and "mypy" not in names(calls)
 
 

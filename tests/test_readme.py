@@ -1,4 +1,4 @@
-"""The README's code blocks run, and its commands name what exists."""
+"""The README's code runs and is short; what the README and the pages of docs/ name exists."""
 
 import re
 import subprocess
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 
@@ -24,26 +28,34 @@ def test_python_blocks_run(code):
     assert result.stdout.strip()
 
 
-def test_the_loss_example_is_short_enough_to_be_read():
+def test_the_readme_is_read_in_two_minutes():
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_examples_are_short_enough_to_be_read():
     assert len(PYTHON) == 1 and len(PYTHON[0].splitlines()) <= 12
+    (distil,) = re.findall(r"```python notest\n(.*?)```", README, flags=re.S)
+    assert len(distil.splitlines()) <= 6
 
 
 def test_flags_and_fields_named_are_the_command_line_s():
-    fields = re.findall(r"--config\.([\w.]+)", README)
-    assert len(fields) >= 5
+    fields = re.findall(r"--config\.([\w.]+)", TEXT)
+    assert len(fields) >= 20
     for field in fields:
         if field != "FIELD":
             configuration.rule_of(field)
-    for path, argument in re.findall(r"--config=(configs/\w+\.py):?([\w=,]*)", README):
+    configs = re.findall(r"--config=(configs/\w+\.py):?([\w=.,]*)", TEXT)
+    assert len(configs) >= 5
+    for path, argument in configs:
         configuration.validate(configuration.load(f"{ROOT / path}:{argument}"))
 
 
 def test_nothing_is_left_to_fill_in():
-    assert "PLACEHOLDER" not in README
+    assert "PLACEHOLDER" not in TEXT
 
 
 def test_every_file_and_folder_named_exists():
-    named = re.findall(r"(?<![/\w])(?:configs|launch|csdm_jax|results)/[\w./]+", README)
+    named = re.findall(r"(?<![/\w])(?:configs|launch|csdm_jax|results)/[\w./]+", TEXT)
     assert len(named) > 20
     for config in (ROOT / "configs").glob("*.py"):
         named += re.findall(r"results/[\w./]+", config.read_text())
@@ -51,5 +63,9 @@ def test_every_file_and_folder_named_exists():
         assert (ROOT / path.rstrip(".")).exists(), path
 
 
-def test_the_table_of_methods_is_the_registry():
-    assert methods.table() in README
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)\s#]+)", PAGES[page])
+    links += re.findall(r"^```{include} (\S+)", PAGES[page], flags=re.M)
+    missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
+    assert missing == []

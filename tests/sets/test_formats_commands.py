@@ -1,4 +1,4 @@
-"""The commands that export and import, and the README's loaders of what they write."""
+"""The commands that export and import, and the documented loaders of what they write."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from csdm_jax.sets import distilled
 from csdm_jax.sets.formats import FORMATS
 from tests.sets.formats_examples import CARD, NAMES, example, run_folder
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "how-to" / "exports.md").read_text()
 LOADERS = {
     ("pytorch" if "torch" in code else "jax"): code
-    for code in re.findall(r"```python notest\n(.*?)```", README, flags=re.S)
+    for code in re.findall(r"```python notest\n(.*?)```", PAGE, flags=re.S)
     if "safetensors" in code
 }
 
@@ -68,7 +68,7 @@ def test_errors_end_the_commands_with_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("framework", ["jax", "pytorch"])
-def test_the_readme_s_loader_runs(tmp_path, framework):
+def test_the_documented_loader_runs(tmp_path, framework):
     if framework == "pytorch":
         pytest.importorskip("torch")
     images = np.random.default_rng(0).uniform(size=(20, 8, 8, 1)).astype(np.float32)
@@ -89,10 +89,9 @@ def test_the_readme_s_loader_runs(tmp_path, framework):
     assert channels == "1"
 
 
-def test_the_readme_names_every_format():
+def test_the_page_names_every_format():
     for name, form in FORMATS.items():
-        text = README.partition("## Methods")[0]  # a method may be named like a format
-        (row,) = re.findall(rf"^\| `{name}` \|.*$", text, flags=re.M)
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", PAGE, flags=re.M)
         assert ("NCHW" in row) == (form.layout == "NCHW")
         assert ("normalised" in row) == (form.space in ("normalised", None))
         assert ("uint8" in row) == (form.space == "uint8")

@@ -14,16 +14,21 @@ from typing import Any
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
 from csdm_jax.distillation.methods.selection import random
-from csdm_jax.runtime.registry import lookup
+from csdm_jax.runtime.registry import Registry, lookup
 
-METHODS: dict[str, Kind] = {
-    "csdm": csdm.CLASS_AWARE,
-    "csdm_single": csdm.SINGLE,
-    "dm": dm.KIND,
-    "mmd": mmd.KIND,
-    "ncfm": ncfm.KIND,
-    "random": random.KIND,
-}
+METHODS: Registry[Kind] = Registry(
+    "method",
+    "csdm_jax.methods",
+    {
+        "csdm": csdm.CLASS_AWARE,
+        "csdm_single": csdm.SINGLE,
+        "dm": dm.KIND,
+        "dm_weighted": dm.WEIGHTED,
+        "mmd": mmd.KIND,
+        "ncfm": ncfm.KIND,
+        "random": random.KIND,
+    },
+)
 
 FACTS = ("source", "cost", "deviations")
 """What the docstring of every method's module states, each on a line of its own that begins so."""
@@ -73,11 +78,9 @@ def _first_line(made: Any) -> str:
 
 
 def table() -> str:
-    """The registered methods as a Markdown table."""
-    rows = []
+    """The registered methods as a Markdown table: name, family and idea."""
+    lines = ["| method | family | idea |", "|---|---|---|"]
     for name in METHODS:
         said = facts(name)
-        rows.append([f"`{name}`", said["family"], said["idea"], *(said[fact] for fact in FACTS)])
-    header = ["method", "family", "idea", *FACTS]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
-    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+        lines.append(f"| `{name}` | {said['family']} | {said['idea']} |")
+    return "\n".join(lines)
