@@ -48,6 +48,7 @@ def ours(
     config = configuration.default_config()
     config.distill.ipc, config.distill.batch = IPC, options.batch
     config.distill.classes_per_step = classes_per_step
+    config.distill.loss_scale = 300.0  # as in the reference
     config.sdd.num_frequencies = options.frequencies
     config.sdd.frequency_method = options.frequency_method
     network = networks.create(

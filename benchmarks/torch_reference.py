@@ -203,7 +203,7 @@ class Step:
             logits = trained(synthetic)
         spectra = spectrum(F.normalize(features.float()), t)
         labels = torch.full((len(logits),), c, device=self.device)
-        calibration = F.cross_entropy(logits.float(), labels) / len(self.counts)
+        calibration = F.cross_entropy(logits.float(), labels)
         return 300.0 * discrepancy(real, spectra, self.alphas[c]) + calibration
 
 

@@ -18,7 +18,6 @@ CPU = {
     "distill.steps": 400,
     "distill.log_every": 20,
     "distill.batch": 64,
-    "distill.loss_scale": 30.0,  # at 300 the short run leaves calibration no say
     "sdd.num_frequencies": 1024,
     "sdd.frequency_method": "orthogonal",  # two a dimension: spread them well
     "alpha.single": 0.5,

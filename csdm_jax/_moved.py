@@ -16,7 +16,6 @@ MOVED = {
     "distances": "metric.distances",
     "distilled": "sets.distilled",
     "dot_kernels": "metric.dot_kernels",
-    "evaluate": "evaluation.evaluate",
     "extractors": "training.extractors",
     "formats": "sets.formats",
     "frequencies": "metric.frequencies",

@@ -1,4 +1,4 @@
-"""Writes a run's distilled set for other code: `python -m csdm_jax.export RUN --format=NAME ...`.
+"""Writes a run's distilled set for other code: `csdm export RUN --format=NAME ...`.
 
 The folder that is written holds the arrays and a `card.json` with value range, mean and std,
 layout, class names, label kind and the preprocessing of training and test images.
@@ -17,7 +17,7 @@ from csdm_jax.sets.formats import FORMATS
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports as the command line says; an error ends the program with one line."""
-    parser = argparse.ArgumentParser(prog="python -m csdm_jax.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="csdm export", description=__doc__)
     parser.add_argument("folder", type=paths.given, help="folder of a run")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--out", type=paths.given, required=True, help="folder to make")

@@ -1,4 +1,4 @@
-"""Reads others' distilled sets: `python -m csdm_jax.import_set PATH --format=NAME --out=FOLDER`.
+"""Reads others' distilled sets: `csdm import PATH --format=NAME --out=FOLDER`.
 
 What a file does not say (mean and std, classes, whether images are whitened) comes from the card
 beside it, from the flags, or with `--like=FOLDER` from a run on the same data. What is said must
@@ -24,7 +24,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m csdm_jax.import_set", description=__doc__)
+    parser = argparse.ArgumentParser(prog="csdm import", description=__doc__)
     parser.add_argument("path", type=paths.given, help="file or folder of the set")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--out", type=paths.given, required=True, help="folder to make")

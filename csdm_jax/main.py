@@ -1,4 +1,10 @@
-"""Command line: `python -m csdm_jax.main --config=configs/cifar10_lt.py:imb=100,ipc=10`."""
+"""Distils a data set, tests networks on what came out, and reports.
+
+  csdm distil --config=digits_lt
+  csdm distil --config=cifar10_lt:imb=100,ipc=10 --config.distill.steps=2000
+
+`python -m csdm_jax.main` is the same command.
+"""
 
 from __future__ import annotations
 

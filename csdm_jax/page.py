@@ -1,4 +1,4 @@
-"""The page of a folder: `python -m csdm_jax.page FOLDER OUT.html`.
+"""The page of a folder: `csdm page FOLDER OUT.html`.
 
 For any folder with a distilled set, an imported one among them, from what lies there.
 """
@@ -13,7 +13,7 @@ from csdm_jax.reporting import page
 from csdm_jax.runtime import paths
 from csdm_jax.storage import files
 
-USAGE = "usage: python -m csdm_jax.page FOLDER OUT.html"
+USAGE = "usage: csdm page FOLDER OUT.html"
 
 
 def main(argv: Sequence[str]) -> None:

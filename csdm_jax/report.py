@@ -1,4 +1,4 @@
-"""One table of the runs of several working directories: `python -m csdm_jax.report FOLDER ...`."""
+"""One table of the runs of several working directories: `csdm report FOLDER ...`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting.table import gather, run_folders, table
 from csdm_jax.runtime import paths
 
-USAGE = "usage: python -m csdm_jax.report FOLDER [FOLDER ...]"
+USAGE = "usage: csdm report FOLDER [FOLDER ...]"
 
 
 def main(argv: Sequence[str]) -> None:

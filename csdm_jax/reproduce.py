@@ -1,13 +1,13 @@
 """The numbers in the README's tables, made again and compared.
 
-    python -m csdm_jax.reproduce --list
-    python -m csdm_jax.reproduce digits_lt/csdm              # distils and evaluates again
-    python -m csdm_jax.reproduce digits_lt/csdm --rescore    # trains on the committed images
+    csdm reproduce --list
+    csdm reproduce digits_lt/csdm              # distils and evaluates again
+    csdm reproduce digits_lt/csdm --rescore    # trains on the committed images
 
 An entry of `results/manifest.json` passes when the new mean lies in its interval. What is there of
 an earlier call with the same code is taken up. Entries are written from a folder of results:
 
-    python -m csdm_jax.reproduce --record results/digits_lt --config=configs/digits_lt.py
+    csdm reproduce --record results/digits_lt --config=configs/digits_lt.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from csdm_jax.runtime.registry import lookup
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m csdm_jax.reproduce",
+        prog="csdm reproduce",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Scores any distilled set: `python -m csdm_jax.score FILE --config=configs/cifar10_lt.py`.
+"""Scores any distilled set: `csdm score FILE --config=cifar10_lt`.
 
 FILE is a file or folder in one of the formats of `csdm_jax.sets.formats`, by whatever method.
 Networks of `config.evaluate.networks` are trained on it by the recipe of `config.evaluate` and

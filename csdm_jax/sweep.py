@@ -1,10 +1,10 @@
-"""Runs a grid of configurations and gathers them into one table and one plot.
+r"""Runs a grid of configurations and gathers them into one table and one plot.
 
-  python -m csdm_jax.sweep --config=configs/digits_lt.py --out=runs/sweep --jobs=2 \
+  csdm sweep --config=digits_lt --out=runs/sweep --jobs=2 \
     --sweep='config.sdd.scale=0.3,1,3 config.alpha.head:config.alpha.tail=0.9:0.1,0.5:0.5' \
     -- --config.distill.seeds=0,1
 
-Behind -- stand flags of csdm_jax.main, for every run. Finished runs are skipped, so the same
+Behind -- stand flags of csdm distil, for every run. Finished runs are skipped, so the same
 command goes on after a stop, and takes up a sweep with more values. Baselines are run only where
 the sweep or those flags name them. See csdm_jax/experiment/sweeps.py for the syntax.
 """
@@ -27,18 +27,22 @@ OWN = ("workdir", "stage", "config")
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line; a flag that is not understood ends the program."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="csdm sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="FILE[:name=value,...]")
+    parser.add_argument(
+        "--config", required=True, help="NAME or FILE, then :name=value,... if wanted"
+    )
     parser.add_argument("--sweep", required=True, help="config.FIELD=VALUE,... for each axis")
     parser.add_argument("--out", type=paths.given, required=True, help="folder of the sweep")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--slurm", type=paths.given, help="write a job array, start nothing")
     parser.add_argument("--gather", action="store_true", help="only gather what is finished")
-    parser.add_argument("flags", nargs="*", help="behind --: flags of csdm_jax.main")
+    parser.add_argument("flags", nargs="*", help="behind --: flags of csdm distil")
     options, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"unknown {' '.join(unknown)}: flags of csdm_jax.main go behind ' -- '")
+        parser.error(f"unknown {' '.join(unknown)}: flags of csdm distil go behind ' -- '")
     if options.jobs < 1:
         parser.error(f"--jobs={options.jobs}: it must be 1 or more")
     if own := _names(options.flags) & set(OWN):

@@ -23,19 +23,6 @@ flags=(--data_dir="$data_dir" --config.distill.seeds=0,1 --config.extractors.poo
 read -ra more <<< "${FLAGS:-}"
 mkdir -p "$out"
 
-# A sweep whose points all have the same gradient at the start; measured once for equal arguments, at
-# imbalance factor 100.
-scaled() {  # NAME AXIS FLAGS...
-  local given=("${flags[@]}" "${@:3}" "${more[@]}") file
-  file="$out/$1-$(printf '%s\n' "$2" "${given[@]}" | sha256sum | cut -c1-8)"
-  if [ ! -s "$file.sweep" ]; then
-    "$python" launch/loss_scales.py --config="$config" --out="$out/$1" --sweep="$2" \
-      -- "${given[@]}" > "$file.partial"
-    mv "$file.partial" "$file.sweep"
-  fi
-  cat "$file.sweep"
-}
-
 sweep() {  # NAME SWEEP FLAGS...
   "$python" launch/sweep.py --config="$config" --out="$out/$1" --jobs="${JOBS:-2}" \
     --sweep="$2" -- "${flags[@]}" "${@:3}" "${more[@]}"
@@ -44,25 +31,24 @@ sweep() {  # NAME SWEEP FLAGS...
 for part in "${@:3}"; do
   case "$part" in
     kernels)
-      axis="$(scaled kernels 'config.sdd.kernel:config.sdd.scale=rbf:0.3,rbf:1,rbf:3,rbf:10,rbf:30,isotropic_laplace:0.1,isotropic_laplace:0.3,isotropic_laplace:1')"
+      axis='config.sdd.kernel:config.sdd.scale=rbf:0.3,rbf:1,rbf:3,rbf:10,rbf:30,isotropic_laplace:0.1,isotropic_laplace:0.3,isotropic_laplace:1'
       sweep kernels "$axis"
       ;;
     alphas)
-      axis="$(scaled alphas 'config.alpha.head:config.alpha.tail:config.sdd.scale=0.9:0.1:3,0.7:0.3:3,0.5:0.5:3,0.3:0.7:3,0.1:0.9:3')"
+      axis='config.alpha.head:config.alpha.tail:config.sdd.scale=0.9:0.1:3,0.7:0.3:3,0.5:0.5:3,0.3:0.7:3,0.1:0.9:3'
       sweep alphas "$axis"
       ;;
     methods) # beside RBF of scale 3 in `kernels`
-      sweep methods "$(scaled methods 'config.method:config.mmd.kernel=dm:rbf,mmd:polynomial')"
-      sweep random 'config.method=random'
+      sweep methods 'config.method=dm,dm_weighted,mmd,random'
       ;;
     imbalance) # a small pool for each factor
       pool=(--config.extractors.count=1 --config.extractors.epochs=10)
-      axis="$(scaled imbalance 'config.method:config.mmd.kernel:config.sdd.scale=csdm:rbf:3,mmd:polynomial:3,dm:rbf:3' "${pool[@]}")"
-      sweep imbalance "config.data.imbalance_factor=10,100,200 $axis" "${pool[@]}"
+      sweep imbalance 'config.data.imbalance_factor=10,100,200 config.method=csdm,mmd,dm' \
+        --config.sdd.scale=3 "${pool[@]}"
       ;;
     networks)
-      axis="$(scaled networks 'config.method:config.sdd.scale=csdm:3,dm:3,csdm_single:3,ncfm:3')"
-      sweep networks "$axis" --config.evaluate.networks="('convnet','resnet18','vgg11','alexnet')"
+      sweep networks 'config.method=csdm,csdm_single,dm,dm_weighted,ncfm' --config.sdd.scale=3 \
+        --config.ncfm.scale=3 --config.evaluate.networks="('convnet','resnet18','vgg11','alexnet')"
       ;;
     *) echo "$usage" >&2; exit 2 ;;
   esac

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# The table of results/cifar10_lt: five methods, two distillation seeds, three networks each, at
+# The table of results/cifar10_lt: six methods, two distillation seeds, three networks each, at
 # the cpu preset of configs/cifar10_lt.py. About an hour and a half on two cores.
 #   bash launch/cifar10_table.sh DATA_DIR [WORKDIR]
-# The loss scales give every method's matching term about the same gradient at the first step.
 set -euo pipefail
 data_dir="$(realpath "${1:?usage: bash launch/cifar10_table.sh DATA_DIR [WORKDIR]}")"
 workdir="$(realpath -m "${2:-runs/cifar10_table}")"
@@ -18,12 +17,10 @@ run() {  # WORKDIR FLAGS...: one process on the shared pool
 }
 
 one_seed() {  # SEED
-  local method scale pin=""
+  local method pin=""
   ! command -v taskset > /dev/null || pin="taskset -c $1"  # two processes, a core each
-  for entry in random:1.0 csdm:30.0 dm:10.0 csdm_single:30.0 ncfm:7.0; do
-    IFS=: read -r method scale <<< "$entry"
-    run "$method-seed$1" --config.method="$method" --config.distill.loss_scale="$scale" \
-      --config.distill.seeds="($1,)"
+  for method in random csdm dm dm_weighted csdm_single ncfm; do
+    run "$method-seed$1" --config.method="$method" --config.distill.seeds="($1,)"
   done
 }
 

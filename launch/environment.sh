@@ -2,7 +2,7 @@
 # CSDM_VENV names another place for it; CSDM_EXTRAS other extras ("cuda", "tpu", "test").
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${CSDM_VENV:-.venv}"
-install() {
+install() { # EXTRAS beside what all scripts need
   [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${1:+[$1]}"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[all${1:+,$1}]"
 }

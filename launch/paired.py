@@ -2,56 +2,21 @@
 
     python launch/paired.py runs/sweep/POINT_A runs/sweep/POINT_B
 
-Networks of equal distillation seed, architecture and evaluation seed are paired: they start alike
-and see their images in the same order, so their difference scatters less than either. Printed:
-mean, its standard error, and every pair, of all classes and of the many-, medium- and few-shot
-ones. Pairs of one distillation seed share their images; the standard error takes them as
-independent.
+Printed for all classes and for the many-, medium- and few-shot ones: the mean over distillation
+seeds, its 95 % interval by Student's t over these seeds, and every pair (`evaluation/pairs.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
-import numpy as np
 from absl import logging
 
-from csdm_jax.evaluation import statistics
+from csdm_jax.evaluation import pairs
 from csdm_jax.experiment import command_line
 from csdm_jax.runtime import paths
-from csdm_jax.sets import distilled
 from csdm_jax.storage import files
-
-Networks = dict[tuple[int, str, int], dict[str, float]]
-
-
-def networks(folder: Path, method: str | None) -> Networks:
-    """Accuracies of every network of a run by (distillation seed, architecture, seed).
-
-    Raises:
-      ValueError: when the folder has no evaluated run, or those of several methods.
-    """
-    found: Networks = {}
-    methods = set()
-    for path in sorted(
-        itertools.chain(folder.glob(distilled.CARD), folder.glob("runs/*/card.json"))
-    ):
-        card = files.read_sealed_json(path)
-        if method not in (None, card["method"]):
-            continue
-        methods.add(card["method"])
-        for architecture, results in card.get("accuracies", {}).items():
-            for one in results:
-                by_class = np.array(one["by_class"], float)
-                groups = statistics.group_accuracies(by_class, tuple(card["data"]["counts"]))
-                key = (card["seed"], architecture, one["seed"])
-                found[key] = {"all": one["last"]} | groups
-    if not found or len(methods) > 1:
-        what = f"methods {', '.join(sorted(methods))}" if methods else "no evaluated run"
-        raise ValueError(f"{folder} holds {what}, one is needed: name another folder or --method")
-    return found
 
 
 def check_classes(folders: list[Path]) -> None:
@@ -70,21 +35,6 @@ def check_classes(folders: list[Path]) -> None:
         )
 
 
-def difference(first: Networks, second: Networks) -> dict[str, np.ndarray]:
-    """B - A of every pair, by group of classes.
-
-    Raises:
-      ValueError: when no network tested both.
-    """
-    pairs = sorted(first.keys() & second.keys())
-    if not pairs:
-        raise ValueError("no network tested both runs: give them the same seeds and networks")
-    names = [name for name in first[pairs[0]] if name in second[pairs[0]]]
-    return {
-        name: np.array([second[pair][name] - first[pair][name] for pair in pairs]) for name in names
-    }
-
-
 def main(argv: list[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(
@@ -95,13 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.use_absl_handler()
     with command_line.reported():
-        first, second = (networks(folder, options.method) for folder in options.runs)
+        first, second = (pairs.networks(folder, options.method) for folder in options.runs)
         check_classes(options.runs)
-        print("| classes | mean | standard error | pairs |\n|---|---|---|---|")
-        for name, values in difference(first, second).items():
-            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            each = " ".join(f"{value:+.1f}" for value in values)
-            print(f"| {name} | {values.mean():+.1f} | {error:.1f} | {each} |")
+        print(pairs.table(pairs.differences(first, second)))
 
 
 if __name__ == "__main__":

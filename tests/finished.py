@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from csdm_jax.reporting import spectra
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, snapshots
 from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.sets.snapshots import Snapshots
 from csdm_jax.storage import files
 
 
@@ -68,6 +69,14 @@ def write_run(
     peaks = {"distillation": 2_000_000_000, "evaluation": 2_500_000_000}
     timings = {"distillation": 30.0, "evaluation": 7.5, "peak_memory_bytes": peaks}
     files.write_sealed_json(folder / "timings.json", timings)
+
+
+def write_snapshots(folder: Path, steps: tuple[int, ...]) -> None:
+    """The run's own set as if it had looked so after these steps."""
+    result, card = distilled.load(folder)
+    kept = Snapshots(folder / snapshots.FOLDER, card["data"]["counts"], every=1)
+    for step in steps:
+        kept.write(step, result)
 
 
 def write_spectrum(folder: Path) -> None:

@@ -93,13 +93,14 @@ def make_loop(
     return Loop(made, data, supplied(network, name), devices)
 
 
-def tiny_config(**distill: Any) -> Any:
-    """A configuration for the tiny problem."""
+def tiny_config(sdd: Any = (), **distill: Any) -> Any:
+    """A configuration for the tiny problem, with fields of its sections `sdd` and `distill`."""
     config = configuration.default_config()
     config.distill.update(
-        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop", **distill}
+        {"ipc": 2, "steps": 4, "batch": 8, "augmentation": "color_crop"}
+        | {"loss_scale": 300.0, **distill}
     )
-    config.sdd.num_frequencies = 64
+    config.sdd.update({"num_frequencies": 64, **dict(sdd)})
     return config
 
 

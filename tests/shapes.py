@@ -38,7 +38,15 @@ DECLARED: dict[str, tuple[dict[str, Any], Any]] = {
         {"x": Num[Array, "n d"], "frequencies": Frequencies, "weights": Num[Array, "n"] | None},
         Complex[Array, "T"],
     ),
-    "metric.distances.sdd": (SAMPLES | {"frequencies": Frequencies} | WEIGHTS, SCALAR),
+    "metric.distances.sdd": (
+        SAMPLES | {"frequencies": Frequencies} | WEIGHTS,
+        SCALAR | tuple[SCALAR, Float[Array, "*K"]],
+    ),
+    "metric.two_sample.sdd_test": (SAMPLES | {"frequencies": Frequencies}, tuple[SCALAR, SCALAR]),
+    "metric.bandwidth.median_heuristic": (
+        {"x": Num[Array, "n d"], "y": Num[Array, "m d"] | None},
+        SCALAR,
+    ),
     "metric.distances.sdd_loss": (SIDES, SCALAR),
     "metric.distances.sdd_parts": (SIDES, tuple[SCALAR, dict[str, Float[Array, "*classes"]]]),
     "metric.distances.cfd_loss": (SIDES, SCALAR),

@@ -22,8 +22,11 @@ FLOORS = {
     "reporting": 8,
     "experiment": 9,
     "scoring": 10,
+    "api": 10,
 }
 COMMANDS = {
+    "cli",
+    "comparing",
     "export",
     "import_set",
     "main",

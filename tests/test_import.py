@@ -51,15 +51,20 @@ def test_import_needs_jax_alone():
 
 
 MODULES = [
+    "bandwidth",
     "characteristic",
     "distances",
+    "estimators",
     "dot_kernels",
     "frequencies",
+    "gradients",
     "kernels",
     "mmd",
     "numerics",
     "rotations",
     "schedules",
+    "sketches",
+    "two_sample",
 ]
 
 

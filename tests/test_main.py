@@ -13,6 +13,7 @@ import pytest
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
+from tests import commands
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
@@ -57,6 +58,7 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
         "metrics.jsonl",
         "report.html",
         "spectrum.json",
+        "steps.gif",
         "table.json",
         "table.md",
         "timings.json",
@@ -101,6 +103,22 @@ def test_metrics_have_one_row_a_step(finished):
     assert all(len(row["amplitude"]) == len(row["phase"]) == 10 for row in rows)
 
 
+def test_a_run_takes_the_loss_scale_that_its_card_says(finished):
+    workdir, _ = finished
+    scales = {}
+    for folder in (workdir, workdir / "runs" / "csdm-seed1", workdir / "runs" / "dm-seed0"):
+        card = json.loads((folder / "card.json").read_text())
+        (scale,) = card["settled"].values()
+        first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        expected = scale * first["matching"] + first["calibration"]
+        assert card["config"]["distill"]["loss_scale"] == 0.0
+        assert first["loss"] == pytest.approx(expected, rel=1e-4)
+        scales[folder.name] = scale
+    assert scales["csdm-seed1"] == scales[workdir.name] != scales["dm-seed0"]
+    card = json.loads((workdir / "runs" / "random-seed0" / "card.json").read_text())
+    assert card["settled"] == {}
+
+
 def test_memory_is_what_the_run_expected(finished):
     _, result = finished
     found = re.findall(r"(\w+ seed \d): peak memory ([\d.]+) GB, ([\d.]+) expected", result.stderr)
@@ -136,7 +154,8 @@ def test_the_page_is_drawn_again_without_the_extractors(finished, tmp_path):
     result = run(*SMALL, f"--workdir={copy}", "--stage=report")
     assert result.returncode == 0, result.stderr
     page = (copy / "report.html").read_text()
-    assert "<h2>Characteristic functions</h2>" in page and page.count("<img") == 20
+    assert "<h2>Characteristic functions</h2>" in page
+    assert page.count("<img") == 10 * (2 + 8 + 3 * 2)  # distilled, real, over the steps
     assert page == (finished[0] / "report.html").read_text()
     assert not (copy / "extractors").exists()
 
@@ -186,31 +205,42 @@ def test_a_finished_run_is_left_alone(finished):
     assert len(before) == 6 and "| csdm | convnet | 2 x 2 |" in again.stdout
 
 
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--config.distill.learning_rate=nan", "config.distill.learning_rate = nan: it must be"),
-        ("--config.method=mtt", "config.method = 'mtt': it must be one of csdm"),
-        ("--config.distill.ipc=50", "takes 50 distinct real images of each class"),
-        ("--config.distill.stepz=3", "did you mean config.distill.steps?"),
-        ("--config.distill.classes_per_step=11", "classes_per_step must lie in 0..10, got 11"),
-        ("--config.evaluate.networks=('vgg11',)", "vgg11 needs images of at least 32x32"),
-        ("--config.distill.augmentation=color_color", "operations must be distinct"),
-        ("--config.sdd.kernel=laplace --config.sdd.frequency_method=orthogonal", "orthogonal"),
-        ("--config.distill.steps=many", "distill.steps"),
-        ("--stage=train", "value should be one of <all|extractors|distill|evaluate|report>"),
-        ("--steps=3", "Unknown command line flag 'steps'"),
-        ("--config=configs/digits_lt.py:ip=3", "config argument 'ip' is unknown"),
-        ("--config=configs/none.py", "configs/none.py"),
-        ("--config configs/none.py", "configs/none.py"),
-    ],
-)
-def test_a_wrong_flag_is_refused_before_anything_is_compiled(flag, message, tmp_path):
-    result = run(*flag.split(), f"--workdir={tmp_path / 'none'}")
+WRONG = [
+    ("--config.distill.learning_rate=nan", "config.distill.learning_rate = nan: it must be"),
+    ("--config.method=mtt", "config.method = 'mtt': it must be one of csdm"),
+    ("--config.distill.ipc=50", "takes 50 distinct real images of each class"),
+    ("--config.distill.stepz=3", "did you mean config.distill.steps?"),
+    ("--config.distill.classes_per_step=11", "classes_per_step must lie in 0..10, got 11"),
+    ("--config.evaluate.networks=('vgg11',)", "vgg11 needs images of at least 32x32"),
+    ("--config.distill.augmentation=color_color", "operations must be distinct"),
+    ("--config.sdd.kernel=laplace --config.sdd.frequency_method=orthogonal", "orthogonal"),
+    ("--config.distill.steps=many", "distill.steps"),
+    ("--stage=train", "value should be one of <all|extractors|distill|evaluate|report>"),
+    ("--steps=3", "Unknown command line flag 'steps'"),
+    ("--config=configs/digits_lt.py:ip=3", "config argument 'ip' is unknown"),
+    ("--config=configs/none.py", "configs/none.py"),
+    ("--config configs/none.py", "configs/none.py"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """What each of the wrong flags is answered with, and the folder that none should make."""
+    folder = tmp_path_factory.mktemp("refused")
+    base = ("csdm_jax.main", "--config=configs/digits_lt.py")
+    lines = [(*base, *flag.split(), f"--workdir={folder / 'none'}") for flag, _ in WRONG]
+    found = commands.run_all(folder, lines)
+    return folder / "none", dict(zip((flag for flag, _ in WRONG), found, strict=True))
+
+
+@pytest.mark.parametrize(("flag", "message"), WRONG)
+def test_a_wrong_flag_is_refused_before_anything_is_compiled(flag, message, refused):
+    none, results = refused
+    result = results[flag]
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr, result.stderr
-    assert not (tmp_path / "none").exists()
+    assert not none.exists()
 
 
 def test_help_names_the_flags():

@@ -30,12 +30,13 @@ def runs(tmp_path):
 def test_networks_are_paired_by_their_seeds_and_one_without_a_partner_is_left_out(runs):
     result = paired(*runs)
     assert result.returncode == 0, result.stderr
-    differences = np.array([1.0, 4.0, -3.0])
-    error = differences.std(ddof=1) / np.sqrt(3)
-    expected = f"| {differences.mean():+.1f} | {error:.1f} | +1.0 +4.0 -3.0 |"
+    means = np.array([2.5, -3.0])  # of the two distillation seeds
+    half = 12.706 * means.std(ddof=1) / np.sqrt(2)
+    width = f"{means.mean() - half:+.1f} to {means.mean() + half:+.1f}"
+    expected = f"| {means.mean():+.1f} | {width} | +1.0 +4.0; -3.0 |"
     for group in ("all", "many", "medium", "few"):  # every class moves alike
         assert f"| {group} {expected}" in result.stdout
-    assert paired(*reversed(runs)).stdout.count("-1.0 -4.0 +3.0") == 4
+    assert paired(*reversed(runs)).stdout.count("-1.0 -4.0; +3.0") == 4
 
 
 def test_the_method_is_named_where_a_folder_has_several(runs):

@@ -18,7 +18,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md")))
 ELSEWHERE = {"extending.md", "install.md", "own-data.md", "python-api.md"}
 """Pages whose commands have tests of their own."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.S)
-COPIED = ("csdm_jax", "configs", "launch", "results", "setup.cfg", "pyproject.toml")
+COPIED = ("csdm_jax", "configs", "launch", "results", "setup.cfg", "setup.py", "pyproject.toml")
 SMALL = {
     "baselines": (),
     "parallel": "loop",

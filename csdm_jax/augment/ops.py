@@ -142,4 +142,4 @@ APPLY = {
     "rotate": rotate,
     "cutout": cutout,
 }
-"""Action of each operation: (its entry of `Draw.values`, images) -> images."""
+"""What each operation does, as a function of its entry of `Draw.values` and images [n, H, W, c]."""

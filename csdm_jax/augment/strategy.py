@@ -28,19 +28,20 @@ class Augmentation:
     """Which operations are applied, and how strongly; hashable, so static under `jit`.
 
     The operations run in the order of `OPS`, whatever the order of `ops`. Modes:
-      "one": one operation per draw, the same one for all images (DSA's strategy S).
-      "all": every operation.
-      "ncfm": flip, color and cutout always, and one of crop, scale and rotate per draw.
+
+    - "one": one operation per draw, the same one for all images (DSA's strategy S).
+    - "all": every operation.
+    - "ncfm": flip, color and cutout always, and one of crop, scale and rotate per draw.
 
     Attributes:
       ops: names out of `OPS`; none is the identity.
       mode: one of `MODES`.
-      brightness: adds b ~ U(-brightness / 2, brightness / 2).
+      brightness: adds b ~ U(-brightness / 2, brightness / 2) to normalised pixels.
       saturation: distance to the mean over channels times a factor ~ U(0, saturation).
       contrast: distance to the image's mean times a factor ~ U(contrast, contrast + 1).
       crop: largest shift, as a fraction of the side.
       cutout: side of a square of zeros, as a fraction of the image's; it may hang over the border.
-      flip: probability of a horizontal flip.
+      flip: probability of a horizontal flip, in [0, 1].
       scale: the sampling step of each axis is ~ U(1 / scale, scale); above 1 the image shrinks.
       rotate: the angle is ~ U(-rotate, rotate), in degrees.
 

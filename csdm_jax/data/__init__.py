@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import ChainMap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from csdm_jax.data import digits, folder, imagenet_subsets, npz, tfds_source
 from csdm_jax.data.arrays import from_arrays
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.reading import AS_IT_IS, Reading
 from csdm_jax.runtime import paths
-from csdm_jax.runtime.registry import lookup
+from csdm_jax.runtime.registry import Registry, lookup
 
 __all__ = ["OWN", "SOURCES", "Dataset", "Reading", "from_arrays", "load"]
 
@@ -26,13 +28,12 @@ SOURCES: dict[str, Source] = {
 }
 """Benchmarks, whose images and splits are what they are."""
 
-OWN: dict[str, Callable[[Path | None, Path | None, Reading], Dataset]] = {
-    "folder": folder.load,
-    "npz": npz.load,
-}
+OWN: Registry[Callable[[Path | None, Path | None, Reading], Dataset]] = Registry(
+    "data set", "csdm_jax.data", {"folder": folder.load, "npz": npz.load}
+)
 """A user's own data."""
 
-NAMES = (*SOURCES, *OWN)
+ALL: ChainMap[str, Any] = ChainMap(SOURCES, OWN)  # type: ignore[arg-type]
 
 EMBEDDED = ("digits",)
 """Data sets that come with a package: they are read from no `data_dir`."""
@@ -48,8 +49,8 @@ def load(
     """Loads a data set.
 
     Args:
-      name: one of `NAMES`; "imagenette" is fast.ai's, "imagenette_imagenet" the same classes of
-        ImageNet-1k.
+      name: one of `SOURCES` or `OWN`; "imagenette" is fast.ai's, "imagenette_imagenet" the same
+        classes of ImageNet-1k.
       data_dir: where the data lie: a TFDS directory, an image folder or .zip ("folder"), or an
         .npz file ("npz"). None or "" is TFDS's own default.
       cache_dir: where decoded images are kept; None or "" is the user's cache directory.
@@ -62,7 +63,7 @@ def load(
       ValueError: for an unknown name, or data that are missing, damaged or inconsistent.
       ImportError: when a package that the source needs is missing.
     """
-    lookup(dict.fromkeys(NAMES), name, "data set")
+    lookup(ALL, name, "data set")
     data_path, cache_path = (paths.given(p) if p else None for p in (data_dir, cache_dir))
     if name in OWN:
         return OWN[name](data_path, cache_path, reading)

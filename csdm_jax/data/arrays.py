@@ -8,7 +8,13 @@ import numpy as np
 from absl import logging
 
 from csdm_jax.data.class_names import in_order, numbers
-from csdm_jax.data.dataset import Dataset, check_dataset, pixel_statistics, warn_of_untested
+from csdm_jax.data.dataset import (
+    Dataset,
+    check_dataset,
+    check_split,
+    pixel_statistics,
+    warn_of_untested,
+)
 from csdm_jax.data.reading import AS_IT_IS, Reading
 from csdm_jax.runtime.text import printable
 
@@ -29,18 +35,22 @@ def from_arrays(
     """A data set of images and labels.
 
     Args:
-      images: `[N, H, W]`, `[N, H, W, ch]` or `[N, ch, H, W]` with ch 1 or 3: integers in 0..255, or
-        floats in [0, 1], which are rounded to 256 levels.
+      images: `[N, H, W]`, `[N, H, W, ch]` or `[N, ch, H, W]` with ch 1 or 3: booleans,
+        integers in 0..255, or floats in [0, 1], which are rounded to 256 levels.
       labels: `[N]` or `[N, 1]`: integers from 0, or text.
       test_images: likewise, `[n, ...]`; without them `reading.holdout` takes some of the images.
       test_labels: likewise.
       class_names: in label order; without them text labels in alphabetical order (numbers as
         numbers), or the integers.
       name: identity of the data, for reports.
-      reading: see there.
+      reading: what is held out where there are no test images.
+
+    Returns:
+      The whole, checked data set; mean and standard deviation are those of the training pixels.
 
     Raises:
-      ValueError: for arrays of another kind, or as `check_dataset`.
+      ValueError: for arrays of another kind, values out of range, labels that are not one an image,
+        or as `check_dataset`.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError(f"{name}: test images and test labels belong together: give both or none")
@@ -71,6 +81,26 @@ def from_arrays(
     return warn_of_untested(check_dataset(found))
 
 
+def labelled(
+    where: str, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels as `from_arrays` takes them: uint8 `[n, H, W, ch]` and int32 `[n]`.
+
+    Args:
+      where: names them in messages.
+      images: as there.
+      labels: likewise.
+      class_names: in label order.
+
+    Raises:
+      ValueError: as there.
+    """
+    pixels = _pixels(where, np.asarray(images))
+    (numbered,), names = _labels(where, [np.asarray(labels)], class_names)
+    check_split(where, pixels, numbered, names)
+    return pixels, numbered
+
+
 def _pixels(where: str, images: np.ndarray) -> np.ndarray:
     """uint8 `[n, H, W, ch]`; shapes that cannot be told stay for `check_dataset` to refuse."""
     if images.ndim == 3:
@@ -79,7 +109,7 @@ def _pixels(where: str, images: np.ndarray) -> np.ndarray:
         logging.info("%s images %s are taken as [n, ch, H, W]", where, images.shape)
         images = images.transpose(0, 2, 3, 1)
     if images.dtype == np.uint8 or not images.size:
-        return np.ascontiguousarray(images)
+        return np.ascontiguousarray(images, np.uint8)
     if images.dtype == np.bool_:
         logging.info("%s images are booleans: False is black, True white", where)
         return images.astype(np.uint8) * np.uint8(255)

@@ -50,14 +50,8 @@ def cached(
     return dataset
 
 
-def _users() -> Path:
-    """Where this user's caches are."""
-    set_to = paths.from_environment("XDG_CACHE_HOME")
-    return set_to or paths.home("cache_dir (--config.data.cache_dir)") / ".cache"
-
-
 def _directory(cache_dir: Path | None) -> Path:
-    directory = cache_dir or _users() / "csdm_jax"
+    directory = cache_dir or paths.cache("cache_dir (--config.data.cache_dir)") / "csdm_jax"
     try:  # before minutes of decoding, not after
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

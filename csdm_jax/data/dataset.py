@@ -17,7 +17,7 @@ class Dataset:
       name: identity of the data set, for reports.
       train_images: `[N, H, W, ch]` uint8.
       train_labels: `[N]` int32 in `[0, C)`.
-      test_images: `[n, H, W, ch]` uint8.
+      test_images: `[n, H, W, ch]` uint8; n = 0 where nothing is to be tested.
       test_labels: `[n]` int32 in `[0, C)`.
       class_names: one name per class, in label order.
       mean: per-channel mean of pixels in [0, 1].
@@ -59,7 +59,7 @@ def check_dataset(dataset: Dataset) -> Dataset:
     """
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
-        _check_split(f"{dataset.name}: {split}", images, labels, dataset.class_names)
+        check_split(f"{dataset.name}: {split}", images, labels, dataset.class_names)
     if missing := _absent(dataset.train_labels, dataset.class_names):
         raise ValueError(
             f"{dataset.name}: train has no image of class(es) {missing}: every class needs at "
@@ -81,15 +81,15 @@ def check_dataset(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _check_split(
-    where: str, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
-) -> None:
+def check_split(where: str, images: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Raises a ValueError for images and labels that break the rules of `check_dataset`."""
     if images.dtype != np.uint8:
         raise ValueError(
             f"{where} images must be uint8 in 0..255, got {images.dtype}: for floats in [0, 1] "
             "store np.round(images * 255).astype(np.uint8)"
         )
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+    may_be_empty = where.endswith(": test")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[may_be_empty:]:
         raise ValueError(
             f"{where} images must be a non-empty [n, H, W, ch] with ch 1 or 3, "
             f"got shape {images.shape}: move or add the channel axis at the end"
@@ -99,7 +99,7 @@ def _check_split(
             f"{where} labels must be int32 of shape {images.shape[:1]}, one per image, "
             f"got {labels.dtype} {labels.shape}: give one integer label per image"
         )
-    if labels.min() < 0 or labels.max() >= len(names):
+    if labels.size and (labels.min() < 0 or labels.max() >= len(names)):
         raise ValueError(
             f"{where} labels must lie in [0, {len(names)}), "
             f"got {labels.min()}..{labels.max()}: number the classes from 0 without gaps"
@@ -113,7 +113,7 @@ def untested(dataset: Dataset) -> list[str]:
 
 def warn_of_untested(dataset: Dataset) -> Dataset:
     """Returns the data set; names the classes on which accuracy says nothing."""
-    if names := untested(dataset):
+    if len(dataset.test_labels) and (names := untested(dataset)):
         logging.warning("%s: no test image of class(es) %s", dataset.name, ", ".join(names))
     return dataset
 

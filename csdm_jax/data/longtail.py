@@ -19,7 +19,7 @@ LTDD_SEED = 42  # fixed in LTDD's public code
 AUTO = "auto"
 DEFAULT_FACTOR = 100.0
 HEADS = ("label", "size")
-"""Which class leads the exponential profile: class 0, as published, or the largest."""
+"""Which class leads the exponential profile, class 0, as published, or the largest."""
 
 
 class Settings(Protocol):
@@ -148,7 +148,7 @@ def largest_profile(
     Args:
       available: images per class in the full training set.
       imbalance_factor: as in `class_counts`.
-      num_classes: C.
+      num_classes: number of classes C.
       names: C names of the classes, for messages; their numbers without them.
       head_first: of `HEADS`: whether the profile falls with the label or with the class's size.
 
@@ -212,7 +212,7 @@ def _ltdd(size: int, keep: int, seed: int, label: int) -> np.ndarray:
 # in file order. Both take a prefix of one permutation, so subsets nest as the factor grows.
 RULES: dict[str, Callable[[int, int, int, int], np.ndarray]] = {"seeded": _seeded, "ltdd": _ltdd}
 NAMES = (AUTO, "none", "counts", "indices", *RULES)
-"""All rules: every image, given counts, given positions, and the exponential profiles."""
+"""All rules; they keep every image, given counts, given positions, or an exponential profile."""
 
 
 def build(dataset: Dataset, settings: Settings) -> LongTail:
@@ -367,7 +367,7 @@ def build_longtail(
 
     Args:
       labels: `[N]` integers in `[0, C)`.
-      num_classes: C.
+      num_classes: number of classes C.
       imbalance_factor: largest / smallest class, at least 1.
       rule: "seeded" (a permutation per seed and class) or "ltdd" (the published index rule of
         LTDD, one fixed subset whatever `seed` is; positions count in the order of `labels`, so

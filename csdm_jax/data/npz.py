@@ -21,7 +21,7 @@ def load(data_dir: Path | None, cache_dir: Path | None, reading: Reading = AS_IT
       data_dir: the .npz file, its arrays as `from_arrays` takes them. `x_test` and `y_test` may be
         missing where images are held out, `class_names` always.
       cache_dir: unused, the arrays need no decoding.
-      reading: see there.
+      reading: what is held out where there is no test set.
 
     Raises:
       ValueError: for a missing or damaged file, a missing array, pickled objects, or as

@@ -34,7 +34,7 @@ class Reading:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a card says of it: nothing where nothing was asked for."""
+        """What a card says of it; nothing where nothing was asked for."""
         sized = {"image_size": self.image_size, "resize": self.resize} if self.image_size else {}
         held = {"holdout": self.holdout, "holdout_seed": self.seed} if self.holdout else {}
         return sized | held

@@ -22,7 +22,7 @@ COUNTS = Rule(
     lambda v: isinstance(v, tuple) and all(map(_is_count, v)),
 )
 FIELDS = {
-    "data.name": Field("digits", choice(data.NAMES)),
+    "data.name": Field("digits", choice(data.ALL)),
     "data.data_dir": Field("", TEXT),
     "data.cache_dir": Field("", TEXT),
     # Own data are read at one size, with test images held out where there are none.

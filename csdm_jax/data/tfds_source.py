@@ -15,7 +15,7 @@ from csdm_jax.data.cache import cached
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.data.images import Encoded, decode_all, tracked
 from csdm_jax.data.tfrecord import read_records
-from csdm_jax.runtime import paths
+from csdm_jax.runtime import extras, paths
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -140,13 +140,8 @@ def _prepare(spec: TfdsSpec, root: Path) -> Path:
 
 
 def _import_tfds() -> Any:
-    try:
+    with extras.needed("tfds"):
         import tensorflow_datasets
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"reading this data set needs tensorflow-datasets, which needs {error.name!r}: "
-            f"pip install {error.name}"
-        ) from error
     return tensorflow_datasets
 
 

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from csdm_jax.runtime import extras
+
 
 def read_records(path: Path) -> Iterator[bytes]:
     """The records of a file, each checked against its two checksums.
@@ -38,7 +40,8 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 def masked_crc(data: bytes) -> bytes:
     """The CRC-32C of `data` as TFRecord stores it: rotated right by 15 bits, plus a constant."""
-    import google_crc32c
+    with extras.needed("tfds"):
+        import google_crc32c
 
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -27,7 +27,11 @@ from csdm_jax.runtime.interruption import Interrupted, requested
 from csdm_jax.runtime.progress import Progress
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.runtime.stepping import Feed, Phases
+from csdm_jax.sets import snapshots
+from csdm_jax.sets.snapshots import Snapshots
+from csdm_jax.storage import events
 from csdm_jax.storage.checkpoints import Checkpoints
+from csdm_jax.storage.events import Events
 from csdm_jax.storage.journal import METRICS, Journal
 
 MAX_ROLLBACKS = 3
@@ -43,6 +47,7 @@ class Cadence:
       log_every: steps per chunk; the host waits for the device once a chunk.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: newest checkpoints that stay.
+      tensorboard: whether metrics are TensorBoard events, too.
       on_nonfinite: "stop" at a NaN or infinity, or "rollback": go back to the last checkpoint and
         draw other random numbers from there, `MAX_ROLLBACKS` times.
     """
@@ -51,6 +56,7 @@ class Cadence:
     checkpoint_every: int
     keep_checkpoints: int = 2
     on_nonfinite: str = "stop"
+    tensorboard: bool = False
 
 
 @dataclasses.dataclass
@@ -146,8 +152,8 @@ class Loop:
         Args:
           key: decides initialisation and every step.
           cadence: how often to log and to save.
-          folder: gets `metrics.jsonl` (one row a step, numbers and per-class lists) and
-            `checkpoints/`.
+          folder: gets `metrics.jsonl` (one row a step, numbers and per-class lists),
+            `checkpoints/` and `snapshots/`, and `tensorboard/` if asked for.
           identity: what the result depends on; a checkpoint of another identity is refused.
           label: name in the progress line.
 
@@ -172,6 +178,10 @@ class _Run:
         self.key, self.cadence, self.label = key, cadence, label
         saved = folder / "checkpoints"
         self.journal = Journal(folder / METRICS, saved / METRICS)
+        self.events = Events(folder / events.FOLDER) if cadence.tensorboard else None
+        self.snapshots = Snapshots(
+            folder / snapshots.FOLDER, loop.data.counts, every=cadence.log_every
+        )
         self.checkpoints = Checkpoints(saved, identity=identity, keep=cadence.keep_checkpoints)
         state, self.constants, self.feeds = loop.begin(key)
         self.position = _Position(state)
@@ -188,6 +198,8 @@ class _Run:
         cluster.wait(f"the start of {self.label}")
         if cluster.is_first():
             self._restore_first()
+            if self.events:
+                self.events.begin(map(json.loads, self.journal.lines()))
         at = self.position
         numbers = np.array([at.step, at.rollbacks])
         (at.step, at.rollbacks), at.state = (
@@ -203,6 +215,7 @@ class _Run:
         )
         if found is None:
             self.journal.begin()
+            self.snapshots.rewind(0)
             return
         if found.step > self.method.steps:
             raise ValueError(
@@ -212,6 +225,7 @@ class _Run:
         self.position = _Position(
             found.state, found.step, found.facts["rollbacks"], found.facts["seconds"]
         )
+        self.snapshots.rewind(found.step)
         logging.info("%s: goes on from step %d", self.label, found.step)
 
     def go(self) -> None:
@@ -220,6 +234,7 @@ class _Run:
         if at.step == self.method.steps:
             return
         needed = self.stepper.memory(*self._next(), feeds=self.feeds)
+        self._look()
         progress = Progress(self.label, self.method.steps, done=at.step)
         try:
             while self.position.step < self.method.steps:
@@ -234,9 +249,12 @@ class _Run:
                 self._append(_rows(metrics, self.position.step))
                 self.position.step += done
                 progress.reach(self.position.step, loss=float(np.mean(metrics.loss)))
+                self._look()
                 self._save_when_due()
         finally:
             progress.close()
+            if self.events:
+                self.events.close()
         used, expected = memory.peak() / 1e9, needed / 1e9
         logging.info("%s: peak memory %.2f GB, %.2f expected", self.label, used, expected)
 
@@ -281,6 +299,14 @@ class _Run:
         if not cluster.is_first():
             return
         self.journal.append("".join(json.dumps(row) + "\n" for row in rows))
+        if self.events:
+            self.events.append(rows)
+
+    def _look(self) -> None:
+        """Keeps a picture of the images where one is due; before the checkpoint of that step."""
+        at = self.position
+        if at.step < self.method.steps and self.snapshots.due(at.step) and cluster.is_first():
+            self.snapshots.write(at.step, self.method.result(at.state))
 
     def _save_when_due(self) -> None:
         at, last = self.position, self.position.step == self.method.steps

@@ -32,6 +32,8 @@ FIELDS = {
     "distill.checkpoint_every": Field(500, integer(1, 10_000_000)),
     "distill.keep_checkpoints": Field(2, integer(1, 1000)),
     "distill.on_nonfinite": Field("stop", choice(("stop", "rollback"))),
+    # Metrics as TensorBoard events, too.
+    "distill.tensorboard": Field(False, FLAG),
     "distill.batch": Field(1024, integer(1, 1_000_000)),
     # Classes in a step; 0 takes all. For many classes: the cost of a step is linear in it.
     "distill.classes_per_step": Field(0, integer(0, 1_000_000)),
@@ -44,10 +46,10 @@ FIELDS = {
     "distill.momentum": Field(0.9, MOMENTUM),
     "distill.weight_decay": Field(5e-4, UNIT),
     "distill.plateau_factor": Field(0.5, number(0.0, 1.0, open_ends=True)),
-    "distill.plateau_patience": Field(500, integer(1, 10_000_000)),
-    "distill.plateau_window": Field(1, integer(1, 1_000_000)),
+    # Patience counts windows, of which the mean loss is watched: a single step's is too noisy
+    # (benchmarks/plateau.py).
+    "distill.plateau_patience": Field(20, integer(1, 10_000_000)),
+    "distill.plateau_window": Field(100, integer(1, 1_000_000)),
     "distill.augmentation": Field("color_crop_cutout", AUGMENTATION),
     "distill.augmentation_mode": Field("ncfm", choice(MODES)),
-    "distill.loss_scale": Field(300.0, number(0.0, 1e9, open_ends=True)),
-    "distill.calibration": Field(1.0, number(0.0, 1e6)),
 }

@@ -29,7 +29,7 @@ class Updates:
     Args:
       settings: the section `distill` of the configuration.
       parameterisation: brings back what an update has carried out of its range.
-      num_classes: C.
+      num_classes: number of classes C.
     """
 
     def __init__(self, settings: Any, parameterisation: Parameterisation, num_classes: int):

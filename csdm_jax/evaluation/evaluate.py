@@ -37,7 +37,7 @@ class TestSet:
     Attributes:
       images: uint8 `[B, TEST_BATCH, H, W, ch]`.
       labels: int32 `[B, TEST_BATCH]`; -1 marks padding, which counts nowhere.
-      num_classes: K.
+      num_classes: number of classes K.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -185,6 +185,9 @@ def evaluate(
       check_every: epochs between looks at the test set (for the best epoch and the curve).
       label: name in the progress line.
       kept: where finished networks are kept and found again; nowhere when left out.
+
+    Returns:
+      One result a seed, in their order; accuracies in percent.
 
     Raises:
       FloatingPointError: when a training diverges.

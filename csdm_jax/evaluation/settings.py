@@ -1,4 +1,8 @@
-"""Fields of the configuration that say how a distilled set is evaluated."""
+"""Fields of the configuration that say how a distilled set is evaluated.
+
+The defaults are NCFM's protocol: AdamW with PyTorch's default weight decay, and no cutout beside
+CutMix.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +35,10 @@ FIELDS = {
     "evaluate.optimiser": Field("adamw", choice(OPTIMISERS)),
     "evaluate.learning_rate": Field(1e-3, RATE),
     "evaluate.momentum": Field(0.9, MOMENTUM),
-    "evaluate.weight_decay": Field(5e-4, UNIT),
+    "evaluate.weight_decay": Field(0.01, UNIT),
     "evaluate.decay_at": Field((0.2, 0.4, 0.6, 0.8), FRACTIONS),
     "evaluate.decay": Field(0.5, number(0.0, 1.0)),
-    "evaluate.augmentation": Field("color_crop_cutout_flip_scale_rotate", AUGMENTATION),
+    "evaluate.augmentation": Field("color_crop_flip_scale_rotate", AUGMENTATION),
     "evaluate.augmentation_mode": Field("ncfm", choice(MODES)),
     "evaluate.cutmix": Field(0.5, UNIT),
 }

@@ -49,6 +49,20 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float 
     return mean, quantile * float(sample.std(ddof=1)) / math.sqrt(len(sample))
 
 
+def possible(
+    mean: float, half: float | None, low: float = 0.0, high: float = 100.0
+) -> tuple[float, float] | None:
+    """The ends of an interval, cut at what its value can be: Student's t knows no such bounds.
+
+    Args:
+      mean: in [low, high].
+      half: half the width; None for none.
+      low: the least possible value.
+      high: the largest.
+    """
+    return None if half is None else (max(low, mean - half), min(high, mean + half))
+
+
 def last_text(row: dict[str, Any]) -> str:
     """Mean ± standard deviation of the last epoch, from a row of a result table."""
     spread = "" if row["last_std"] is None else f" ± {row['last_std']:.1f}"

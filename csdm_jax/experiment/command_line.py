@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, sweeps
-from csdm_jax.runtime import cluster, interruption, paths
+from csdm_jax.runtime import cluster, interruption, paths, programs, shipped
 
 _LESS = (
     "lower distill.forward_batch, set data.placement=host, or, in another workdir, lower "
@@ -50,11 +50,16 @@ class ExperimentFlags:
         config = config_flags.DEFINE_config_file(
             "config",
             None,
-            "Experiment, as FILE[:name=value,...], or the config.json of a run; any field is "
-            "overridden by --config.FIELD=VALUE. Try configs/digits_lt.py.",
+            f"Experiment, as NAME[:name=value,...] ({', '.join(shipped.configs())}), as a FILE "
+            "with get_config, or the config.json of a run; any field is overridden by "
+            "--config.FIELD=VALUE.",
             lock_config=True,
         )
-        flags.mark_flag_as_required("config")
+        flags.register_validator(
+            "config",
+            lambda value: value is not None,
+            message=f"give one of {', '.join(shipped.configs())}, or a file",
+        )
         return cls(
             config,
             flags.DEFINE_string("workdir", None, workdir),
@@ -66,15 +71,13 @@ class ExperimentFlags:
             flags.DEFINE_string(
                 "compilation_cache",
                 None,
-                "Folder in which compiled programs are kept for later starts.",
+                "Folder in which compiled programs are kept for later starts, or 'none'; default: "
+                "JAX_COMPILATION_CACHE_DIR, or csdm_jax/compiled in the user's cache folder.",
             ),
         )
 
     def configuration(self) -> Any:
-        """The configuration that the flags describe; turns the compilation cache on."""
-        if self.compilation_cache.value:
-            cache = paths.given(self.compilation_cache.value)
-            jax.config.update("jax_compilation_cache_dir", str(cache))
+        """The configuration that the flags describe."""
         config = self.config.value.copy_and_resolve_references()
         if self.data_dir.value is not None:
             config.data.data_dir = str(paths.given(self.data_dir.value))
@@ -103,9 +106,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     if _HELP & set(argv[1:]):
         _show_help(full="--helpfull" in argv)
     try:
-        for name in re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M):
-            configuration.rule_of(name)
         _find_config(argv)
+        _check_names(argv)
         return flags.FLAGS(argv)
     except Exception as error:  # a configuration is a program, and anything can be wrong with it
         logging.debug("refused", exc_info=True)
@@ -123,13 +125,12 @@ def _show_help(*, full: bool) -> None:
 def fields_help() -> str:
     """Every field of the configuration by section, with its default and its rule."""
     lines = ["fields, set by --config.FIELD=VALUE (default; FILE may have another):"]
-    section = None
+    sections: dict[str, list[str]] = {}
     for name, (default, rule) in configuration.schema().items():
-        start = name.rpartition(".")[0]
-        if start != section:
-            lines += ["", f"  {start or 'the experiment'}:"]
-            section = start
-        lines.append(f"    {name} = {default!r}: {rule.words}")
+        section = name.rpartition(".")[0] or "the experiment"
+        sections.setdefault(section, []).append(f"    {name} = {default!r}: {rule.words}")
+    for section, fields in sections.items():
+        lines += ["", f"  {section}:", *fields]
     return "\n".join(lines)
 
 
@@ -138,9 +139,11 @@ def _check_config_path(path: Path) -> None:
     if path.is_dir():
         raise configuration.ConfigError(f"{path} is a folder: give --config={path / saved.NAME}")
     if not path.exists():
-        near = sorted(str(one) for one in path.parent.glob("*.py"))
-        known = f": there are {', '.join(near)}" if near else ": give one of configs/"
-        raise configuration.ConfigError(f"the configuration {path} does not exist{known}")
+        near = sorted(str(one) for one in path.parent.glob("*.py")) if path.suffix else []
+        known = ", ".join(near or shipped.configs())
+        raise configuration.ConfigError(
+            f"the configuration {path} does not exist: there are {known}"
+        )
 
 
 def _find_config(argv: list[str]) -> None:
@@ -153,9 +156,27 @@ def _find_config(argv: list[str]) -> None:
         before = "--config=" if match[1] is not None else ""
         file, colon, rest = (match[1] or argv[place]).partition(":")
         path = str(paths.given(file))
+        if not Path(path).exists():
+            path = str(shipped.config(path) or path)
         _check_config_path(Path(path))
         text = f"{_SAVED}{path}" if path.endswith(".json") else f"{path}{colon}{rest}"
         argv[place] = before + text
+
+
+def _check_names(argv: list[str]) -> None:
+    """Refuses a field that there is not, before anything else is said of it.
+
+    A configuration may register a method with fields of its own, so it is run first where one is
+    not known.
+    """
+    names = re.findall(r"^--?config\.([\w.]+)", "\n".join(argv[1:]), flags=re.M)
+    if not set(names) <= configuration.schema().keys():
+        given = "\n".join(argv[1:])
+        found = re.search(r"^--?config[=\n](.+\.py(?::.*)?)$", given, flags=re.M)
+        if found and Path(found[1].partition(":")[0]).exists():
+            configuration.load(found[1])
+    for name in names:
+        configuration.rule_of(name)
 
 
 @contextlib.contextmanager
@@ -175,9 +196,13 @@ def screen() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Ends the program with one line where its user can do something about the error."""
+    """Ends the program with one line where its user can do something about the error.
+
+    What is compiled meanwhile is kept for later starts, see `programs.keep`.
+    """
     try:
         with screen():
+            programs.keep(_compilation_cache())
             yield
     except interruption.Interrupted as stop:
         _end(str(stop), interruption.EXIT_CODE)
@@ -200,6 +225,12 @@ def reported() -> Iterator[None]:
             'can be used here: unset it, or install what it needs, such as "csdm_jax[cuda]"'
             + (f" ({_explain(error)})" if str(error) else "")
         )
+
+
+def _compilation_cache() -> str | None:
+    """The flag's value; None where it is not given, or the command has no such flag."""
+    name = "compilation_cache"
+    return flags.FLAGS[name].value if name in flags.FLAGS else None
 
 
 def _is_about_devices(error: Exception) -> bool:

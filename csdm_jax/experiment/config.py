@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import runpy
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -19,6 +20,7 @@ from csdm_jax.distillation import settings as distillation_settings
 from csdm_jax.distillation.methods import METHODS
 from csdm_jax.evaluation import settings as evaluation_settings
 from csdm_jax.networks import settings as network_settings
+from csdm_jax.runtime import shipped
 from csdm_jax.runtime.fields import TEXT, Field, Rule, choice, flatten, several
 from csdm_jax.training import settings as training_settings
 
@@ -62,6 +64,7 @@ BOOKKEEPING = (
     "distill.log_every",
     "distill.checkpoint_every",
     "distill.keep_checkpoints",
+    "distill.tensorboard",
 )
 """Fields that say where and how often a run is recorded; no result depends on them."""
 
@@ -95,13 +98,15 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def load(text: str) -> ml_collections.ConfigDict:
-    """The configuration of a file, given as `FILE[:argument]`.
+    """The configuration of a file, given as `FILE[:argument]` or `NAME[:argument]`.
 
     Raises:
       ConfigError: when the file has no `get_config`, or refuses the argument.
       OSError: when it cannot be read.
     """
     path, _, argument = text.partition(":")
+    if not Path(path).exists():
+        path = str(shipped.config(path) or path)
     names = runpy.run_path(path)
     if "get_config" not in names:
         raise ConfigError(f"{path} defines no get_config: see configs/")

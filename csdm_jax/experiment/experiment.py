@@ -32,6 +32,7 @@ from csdm_jax.experiment import supplies
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
+from csdm_jax.storage import events
 from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
@@ -69,13 +70,20 @@ class Experiment:
       config: a ConfigDict with the fields of `csdm_jax.experiment.config.schema`.
       workdir: where everything is written.
       base: an experiment on the same data and in the same directory, whose data are shared.
+      dataset: in place of the one that the section `data` names.
 
     Raises:
       ConfigError: for a field that breaks its rule.
       ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
     """
 
-    def __init__(self, config: Any, workdir: Path, base: Experiment | None = None):
+    def __init__(
+        self,
+        config: Any,
+        workdir: Path,
+        base: Experiment | None = None,
+        dataset: data.Dataset | None = None,
+    ):
         configuration.validate(config)
         self.config = config
         self.workdir = Path(workdir)
@@ -83,7 +91,7 @@ class Experiment:
             config.distill.parameterisation, config.distill.factor
         )
         self.base = base
-        self.dataset: data.Dataset = base.dataset if base else _load(config.data)
+        self.dataset: data.Dataset = dataset or (base.dataset if base else _load(config.data))
         self.longtail: longtail.LongTail = (
             base.longtail if base else longtail.build(self.dataset, config.data)
         )
@@ -108,6 +116,8 @@ class Experiment:
     def _check_late_settings(self) -> None:
         """Builds now what is needed only hours later, so that a mistake shows at once."""
         config = self.config
+        if config.distill.tensorboard:
+            events.writer()
         check_classes_per_step(config.distill.classes_per_step, self.dataset.num_classes)
         for architecture in config.evaluate.networks:
             self.create_network(architecture)
@@ -201,11 +211,25 @@ class Experiment:
     def test_set(self) -> evaluate.TestSet:
         """The whole test set on the device, or what stands in for it while tuning."""
         dataset = self.dataset
+        self.check_tested()
         if self.config.evaluate.on == "tuning":
             dataset = tuning_split(dataset, self.longtail, TUNING_PER_CLASS)
         return evaluate.TestSet.create(
             dataset.test_images, dataset.test_labels, dataset.num_classes
         )
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are images to evaluate on."""
+        return bool(len(self.dataset.test_images)) or self.config.evaluate.on == "tuning"
+
+    def check_tested(self) -> None:
+        """Raises a ValueError where there are none."""
+        if not self.tested:
+            raise ValueError(
+                f"{self.dataset.name} has no test images, so that no network can be tested: give "
+                "some, or hold some of the training images out"
+            )
 
     @functools.cached_property
     def pool(self) -> extractors.Pool:
@@ -323,9 +347,10 @@ class Experiment:
     ) -> list[tuple[float, np.ndarray]]:
         """Accuracy of each trained network of a pool, as `evaluate.accuracy_by_class`."""
         accuracies = []
+        trained = jax.device_get(pool.trained)  # a slice on the device is a program a shape
         for k in range(pool.size):
             interruption.check("between two extractors")
-            params = jax.tree.map(lambda leaf, k=k: leaf[k], pool.trained)
+            params = jax.tree.map(lambda leaf, k=k: leaf[k], trained)
             accuracies.append(
                 evaluate.accuracy_by_class(network, params, self.test_set, self.normaliser)
             )
@@ -416,18 +441,32 @@ class Experiment:
     def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
         return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
 
-    @functools.cache  # noqa: B019
-    def loop(self, method: str) -> Loop:
-        """The loop of a method; one for all seeds, so that its step is compiled once."""
+    @functools.cached_property
+    def _context(self) -> methods.base.Context:
         settings = self.config.distill
-        context = methods.base.Context(
+        return methods.base.Context(
             host=self.host,
             network=self.create_network(self.config.network.name, settings.dtype),
             normaliser=self.normaliser,
             stored_as=(settings.parameterisation, settings.factor),
             devices=self.devices,
         )
-        made = methods.create(method, self.config, context)
+
+    @functools.cache  # noqa: B019
+    def settled(self, method: str) -> dict[str, Any]:
+        """The fields that the configuration leaves open to a method, and what it sets them to."""
+        given = supplies.supplied(self, method)
+        found = methods.kind(method).settle(self.config, self._context, given)
+        if found:
+            logging.info("%s: %s", method, ", ".join(f"{n} = {v:g}" for n, v in found.items()))
+        return found
+
+    @functools.cache  # noqa: B019
+    def loop(self, method: str) -> Loop:
+        """The loop of a method; one for all seeds, so that its step is compiled once."""
+        config = self.config.copy_and_resolve_references()
+        config.update_from_flattened_dict(self.settled(method))
+        made = methods.create(method, config, self._context)
         return Loop(made, self.training_data, supplies.supplied(self, method), self.devices)
 
     @property

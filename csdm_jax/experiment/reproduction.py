@@ -3,8 +3,7 @@
 `results/manifest.json` has an entry for each row of a table. An entry passes when the new mean lies
 in its interval, which 95 of 100 repetitions would if all networks were independent (those of one
 distillation seed share its images). Seeds are those of the entry. What is there of an earlier call
-with the same code is taken up. The manifest is written from a folder of results, not by hand; the
-rows of cifar10_lt alone, older than this command, were converted from their cards.
+with the same code is taken up. The manifest is written from a folder of results, not by hand.
 """
 
 from __future__ import annotations
@@ -24,12 +23,11 @@ from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, stages
 from csdm_jax.reporting import table
+from csdm_jax.runtime import shipped
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
-PACKAGE = Path(__file__).parent.parent
-ROOT = PACKAGE.parent
-MANIFEST = ROOT / "results" / "manifest.json"
+MANIFEST = shipped.root() / "results" / "manifest.json"
 
 
 class ManifestError(ValueError):
@@ -115,7 +113,7 @@ def config_of(entry: Entry) -> Any:
       ConfigError: when a field does not exist any more, or breaks its rule.
       OSError: when its file cannot be read.
     """
-    config = configuration.load(str(ROOT / entry.config))
+    config = configuration.load(entry.config)
     given = entry.overrides | {
         "method": entry.method,
         "baselines": (),
@@ -289,7 +287,7 @@ def _entry(row: dict[str, Any], label: str, config: str, runs: list[Path], root:
     return Entry(
         label=label,
         config=config,
-        overrides=_overrides(card["config"], configuration.load(str(ROOT / config))),
+        overrides=_overrides(card["config"], configuration.load(config)),
         method=row["method"],
         network=row["network"],
         seeds=row["seeds"],
@@ -340,6 +338,6 @@ def listing(entries: dict[str, Entry]) -> str:
 def code_digest() -> str:
     """Of the package's source: what other code has made is not taken up as made again."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(shipped.PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from csdm_jax.data import Dataset
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
@@ -28,8 +29,9 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, spectra, table
-from csdm_jax.runtime import cluster, interruption, memory
+from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
+from csdm_jax.runtime.version import __version__
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
 from csdm_jax.storage.journal import METRICS
@@ -39,16 +41,19 @@ STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
 EVALUATION = "evaluation_format"
 """Field of a card: the format of the evaluation whose accuracies it holds."""
-PACKAGES = ("csdm_jax", "jax", "flax", "optax", "numpy")
+PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
-def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, list[dict]]:
+def run(
+    config: Any, workdir: Path, *, stage: str = "all", dataset: Dataset | None = None
+) -> tuple[Experiment, list[dict]]:
     """Runs an experiment, or one stage of it, from where an earlier call left it.
 
     Args:
       config: see `csdm_jax.experiment.config`.
       workdir: made when missing.
       stage: "all" or one of `STAGES`.
+      dataset: in place of the one that the configuration names.
 
     Returns:
       The experiment and the rows of its result table (empty before evaluation).
@@ -58,9 +63,14 @@ def run(config: Any, workdir: Path, *, stage: str = "all") -> tuple[Experiment, 
       LockedError: when another process works in the directory.
       Interrupted: when a signal asked for the end.
       FloatingPointError: when a number is no longer finite.
+      MissingError: when the report needs a package that is not installed.
       ValueError, OSError: for data that cannot be used, and files that cannot be written.
     """
-    experiment = Experiment(config, workdir)
+    if stage in ("all", "report"):
+        extras.check("report", "jinja2", "matplotlib")
+    experiment = Experiment(config, workdir, dataset=dataset)
+    if stage in ("all", "evaluate"):
+        experiment.check_tested()
     logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
     if not cluster.is_first():
         _follow(experiment, stage)
@@ -161,6 +171,9 @@ def extractor_stage(experiment: Experiment) -> None:
         logging.info("extractors: no method needs any")
         return
     pool = experiment.pool
+    if not experiment.tested:
+        logging.info("extractors: %d; no image to test them on", pool.size)
+        return
     accuracies = experiment.pool_accuracies(experiment.network, pool)
     summary = {
         "count": pool.size,
@@ -206,6 +219,7 @@ def distill(experiment: Experiment, name: str, seed: int, *, identity: dict[str,
             checkpoint_every=settings.checkpoint_every,
             keep_checkpoints=settings.keep_checkpoints,
             on_nonfinite=settings.on_nonfinite,
+            tensorboard=settings.tensorboard,
         ),
         folder=experiment.folder(name, seed),
         identity=identity,
@@ -252,7 +266,9 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
         "metrics_sha256": files.sha256(experiment.folder(method, seed) / METRICS),
         "data": experiment.data_identity,
         "config": experiment.config.to_dict(),
-        "versions": {name: metadata.version(name) for name in PACKAGES}
+        "settled": experiment.settled(method),
+        "versions": {"csdm_jax": __version__}
+        | {name: metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "device": jax.devices()[0].device_kind,
     }
@@ -319,7 +335,8 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
     card["config"]["data"]["data_dir"] = experiment.config.data.data_dir  # of the same images
-    scored = {"accuracies": accuracies, EVALUATION: evaluate.FORMAT}
+    tested = int((np.asarray(experiment.test_set.labels) >= 0).sum())  # the rest is padding
+    scored = {"accuracies": accuracies, "test_images": tested, EVALUATION: evaluate.FORMAT}
     distilled.save(folder, result, card | scored)
     _add_timing(folder, evaluation=time.monotonic() - start)
 

@@ -29,7 +29,7 @@ from csdm_jax.evaluation.statistics import GROUPS, last_text
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, stages
 from csdm_jax.experiment.config import ConfigError
-from csdm_jax.reporting import figures, page
+from csdm_jax.reporting import figures, page, palette
 from csdm_jax.reporting import table as result_table
 from csdm_jax.runtime import paths
 from csdm_jax.runtime.jobs import Job
@@ -331,7 +331,7 @@ def table(rows: list[dict[str, Any]], *, total: int) -> str:
         f"{finished} of {total} runs. Test accuracy in percent. last epoch: mean ± standard "
         "deviation over all networks of all distillation seeds (runs: seeds x networks); interval: "
         "Student-t over the same, taken as independent, though networks share the images of their "
-        "distillation seed. best: selected on the test set, "
+        "distillation seed, cut at 0 and 100. best: selected on the test set, "
         "for comparison only. many / medium / few: classes by training count, in thirds.",
     ]
     return "\n".join(lines) + "\n"
@@ -358,7 +358,7 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
     places, logarithmic = _places(first)
     ticks = ["\n".join(map(shown, row)) for row in places]
     longest = max(len(word) for tick in ticks for word in tick.split("\n"))
-    style = "-" if _is_numeric(first) else "none"
+    joined, compared = _is_numeric(first), {row["method"] for row in rows}
     with figures.canvas(max(6.4, 1.2 + 0.1 * longest * len(ticks)), 4.2) as (figure, axis):
         lines = _lines(rows, rest, first)
         for number, (label, members) in enumerate(lines.items()):
@@ -366,12 +366,14 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
             x = [_shifted(places, key, shift, logarithmic) for key, _ in members]
             y = np.array([row["last"] for _, row in members])
             ends = np.array([row["last_interval"] or [row["last"]] * 2 for _, row in members])
+            look = _style(number, members, len(compared) > 1)
             axis.errorbar(
                 x,
                 y,
                 yerr=np.abs(ends.T - y),
-                marker="o",
-                linestyle=style,
+                color=look.colour,
+                marker=look.marker,
+                linestyle=look.dash if joined else "none",
                 capsize=3,
                 label=label or None,
             )
@@ -380,11 +382,24 @@ def plot(rows: list[dict[str, Any]], axes: Sequence[Axis]) -> Any:
         axis.set_xticks(list(places.values()), ticks)
         axis.minorticks_off()
         axis.set(xlabel=", ".join(first.fields), ylabel="test accuracy, last epoch, %")
-        axis.set_title("mean and 95 % interval over networks and seeds", fontsize="medium")
+        axis.set_title(
+            "mean and 95 % interval (within 0 and 100) over networks and seeds", fontsize="medium"
+        )
         if any(lines):
             axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))
         axis.grid(alpha=0.3)
     return figure
+
+
+def _style(
+    number: int, members: list[tuple[tuple, dict[str, Any]]], by_method: bool
+) -> palette.Style:
+    """Of the line with that number: the method's colour where methods are compared."""
+    own = palette.numbered(number)
+    (method, *others) = {row["method"] for _, row in members}
+    if others or not by_method:
+        return own
+    return dataclasses.replace(palette.of_method(method), marker=own.marker)
 
 
 def _is_numeric(axis: Axis) -> bool:

@@ -12,17 +12,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jax.typing import ArrayLike, DTypeLike
 
 from csdm_jax.metric.checks import as_features, check_chunks, check_sample
 from csdm_jax.metric.comparison import Comparison, is_static
-from csdm_jax.metric.numerics import compute_dtype, row_chunks, sincos, varying_like
+from csdm_jax.metric.numerics import compute_dtype, row_chunks, varying_like
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.waves import phases_of, sums_of, waves_of
 
 Spectrum = tuple[jax.Array, jax.Array]  # real and imaginary part: gradients stay real
 
@@ -63,67 +64,93 @@ def characteristic_function(
     check_sample("x", x, frequencies, weights, ranks=(2,))
     check_chunks(sample_chunk=sample_chunk)
     weights = None if weights is None else jnp.asarray(weights)
-    real, imaginary = _spectrum(Ragged(x, x.shape[:1], weights=weights), frequencies, sample_chunk)
+    real, imaginary = spectrum(Ragged(x, x.shape[:1], weights=weights), frequencies, sample_chunk)
     return jax.lax.complex(real[0], imaginary[0])
 
 
 def spectral_means(
     integrand: Callable[[Spectrum, Spectrum], dict[str, jax.Array]],
     comparison: Comparison,
+    *,
+    per_scale: bool = False,
 ) -> dict[str, jax.Array]:
     """Averages over the frequencies of functions of the two characteristic functions, per class.
 
     Args:
         integrand: maps the spectra of both samples, arrays [C, T], to a dict of arrays [C, T].
         comparison: the samples, the frequencies, and in which chunks.
+        per_scale: keep the scales apart.
 
     Returns:
-        The integrand's dict, each value averaged to shape [C].
+        The integrand's dict, each value averaged to shape [C], or to [C, K] of K scales.
     """
     samples = (comparison.real, comparison.synthetic)
     frequencies, frequency_chunk = comparison.frequencies, comparison.frequency_chunk
+    assert frequencies is not None
 
-    def terms(t: jax.Array) -> dict[str, jax.Array]:
-        return integrand(
-            *(
-                _spectrum(sample, t, comparison.sample_chunk, comparison.matmul_dtype)
-                for sample in samples
-            )
+    num, scales = frequencies.shape[0], comparison.scales
+    count = len(scales or (1,))
+    settings = (comparison.sample_chunk, comparison.matmul_dtype, scales)
+
+    def terms(t: jax.Array, known: tuple[Any, ...]) -> dict[str, jax.Array]:
+        spectra = (
+            spectrum(side, t, *settings) if isinstance(side, Ragged) else columns
+            for side, columns in zip(samples, known, strict=True)
         )
+        return integrand(*spectra)
 
-    num = frequencies.shape[0]
+    def averaged(term: jax.Array) -> jax.Array:
+        if per_scale:
+            return jnp.mean(term.reshape(len(term), count, -1), axis=2)
+        return jnp.mean(term, axis=1)
+
+    def summed(term: jax.Array, present: jax.Array) -> jax.Array:
+        by_scale = jnp.where(present, term.reshape(len(term), count, -1), 0.0)
+        return jnp.sum(by_scale, axis=2 if per_scale else (1, 2))
+
+    # What sketches know of the frequencies; of the other sides spectra are computed.
+    known = tuple(None if isinstance(s, Ragged) else s.spectrum() for s in samples)
     if frequency_chunk is None or frequency_chunk >= num:
-        return jax.tree.map(lambda term: jnp.mean(term, axis=1), terms(frequencies))
+        return jax.tree.map(averaged, terms(frequencies, known))
+
+    def by_frequency(columns: jax.Array) -> jax.Array:
+        """Columns [C, K T] as [T, C, K], to be cut along T."""
+        return jnp.moveaxis(columns.reshape(len(columns), -1, num), 2, 0)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # its phases are recomputed, not kept
-    def partial_sum(t: jax.Array, present: jax.Array) -> dict[str, jax.Array]:
-        return jax.tree.map(
-            lambda term: jnp.sum(jnp.where(present[None, :], term, 0.0), axis=1), terms(t)
-        )
+    def partial_sum(t: jax.Array, present: jax.Array, cut: tuple[Any, ...]) -> dict[str, jax.Array]:
+        known = jax.tree.map(lambda c: jnp.moveaxis(c, 0, 2).reshape(c.shape[1], -1), cut)
+        present = present[None, None, :]
+        return jax.tree.map(lambda term: summed(term, present), terms(t, known))
 
     chunks = (
         row_chunks(frequencies, frequency_chunk),
         row_chunks(jnp.ones(num, bool), frequency_chunk),
+        jax.tree.map(lambda c: row_chunks(by_frequency(c), frequency_chunk), known),
     )
-    shapes = jax.eval_shape(partial_sum, *(chunk[0] for chunk in chunks))
+    shapes = jax.eval_shape(partial_sum, *jax.tree.map(lambda chunk: chunk[0], chunks))
     arrays = [leaf for leaf in jax.tree.leaves(comparison) if isinstance(leaf, jax.Array)]
     totals, _ = jax.lax.scan(
         lambda total, chunk: (jax.tree.map(jnp.add, total, partial_sum(*chunk)), None),
         jax.tree.map(lambda s: varying_like(jnp.zeros(s.shape, s.dtype), *arrays), shapes),
         chunks,
     )
-    return jax.tree.map(lambda total: total / num, totals)
+    return jax.tree.map(lambda total: total / (num if per_scale else num * count), totals)
 
 
-def _spectrum(
+def spectrum(
     sample: Ragged,
     frequencies: jax.Array,
     sample_chunk: int | None,
     matmul_dtype: DTypeLike | None = None,
+    scales: tuple[float, ...] | None = None,
 ) -> Spectrum:
-    """Characteristic functions of all classes at once, two arrays [C, T]."""
+    """Characteristic functions of all classes at once, two arrays [C, T].
+
+    With K scales [C, K T]: at the frequencies times the first, the second, ..., from one product.
+    """
     if sample.sizes is None:
-        return _spectra_of_equal_classes(sample, frequencies, sample_chunk, matmul_dtype)
+        return _spectra_of_equal_classes(sample, frequencies, sample_chunk, matmul_dtype, scales)
     dtype = compute_dtype(sample.values, frequencies)
     weights = normalised_weights(sample, dtype)
     members, first, reach = _windows(sample, _tile_size(sample.values.shape[0], sample_chunk))
@@ -132,20 +159,21 @@ def _spectrum(
     def add_tile(totals: Spectrum, rows: tuple[jax.Array, ...]) -> Spectrum:
         x, weights, member, start = rows
         x = jnp.where(weights[:, None] > 0, x.astype(dtype), 0.0)  # 0 * NaN would be NaN
-        sine, cosine = sincos(_phases(x, frequencies, matmul_dtype))
+        sines, cosines = waves_of(phases_of(x, frequencies, matmul_dtype), scales)
         belongs = member[None, :] == jnp.arange(reach, dtype=member.dtype)[:, None]
         by_class = jnp.where(belongs, weights[None, :], 0.0)
 
-        def add(total: jax.Array, wave: jax.Array) -> jax.Array:
+        def add(total: jax.Array, waves: list[jax.Array]) -> jax.Array:
             window = jax.lax.dynamic_slice_in_dim(total, start, reach)
-            window = window + jnp.matmul(by_class, wave, precision="highest")
+            window = window + sums_of(by_class, waves)
             return jax.lax.dynamic_update_slice_in_dim(total, window, start, axis=0)
 
-        return add(totals[0], cosine), add(totals[1], sine)
+        return add(totals[0], cosines), add(totals[1], sines)
 
     policy = _KEEP_PHASES if sample_chunk is None else None
     add_tile = jax.checkpoint(add_tile, prevent_cse=False, policy=policy)
-    zero = jnp.zeros((sample.num_classes, frequencies.shape[0]), dtype)
+    columns = frequencies.shape[0] * len(scales or (1,))
+    zero = jnp.zeros((sample.num_classes, columns), dtype)
     zero = varying_like(zero, sample.values, weights, frequencies)
     tiles = (row_chunks(sample.values, tile), row_chunks(weights, tile), members, first)
     totals, _ = jax.lax.scan(lambda t, rows: (add_tile(t, rows), None), (zero, zero), tiles)
@@ -157,31 +185,18 @@ def _spectra_of_equal_classes(
     frequencies: jax.Array,
     sample_chunk: int | None,
     matmul_dtype: DTypeLike | None,
+    scales: tuple[float, ...] | None,
 ) -> Spectrum:
     """The same for features [C, n, d], whose sizes may be symbols: class by class."""
 
     def of_one(x: jax.Array, weights: jax.Array | None) -> Spectrum:
         one = Ragged(x, x.shape[:1], weights=weights)
-        real, imaginary = _spectrum(one, frequencies, sample_chunk, matmul_dtype)
+        real, imaginary = spectrum(one, frequencies, sample_chunk, matmul_dtype, scales)
         return real[0], imaginary[0]
 
     return jax.vmap(of_one, in_axes=(0, None if sample.weights is None else 0))(
         sample.values, sample.weights
     )
-
-
-def _phases(x: jax.Array, frequencies: jax.Array, matmul_dtype: DTypeLike | None) -> jax.Array:
-    """t.x for every row and frequency, shape [n, T]."""
-    factor = jnp.dtype(matmul_dtype or x.dtype)
-    x_factor = x.astype(factor)
-
-    def phase(t: jax.Array) -> jax.Array:
-        return jnp.matmul(
-            x_factor, t.astype(factor), precision="highest", preferred_element_type=x.dtype
-        )
-
-    # `vmap` over the frequencies makes one matrix product of the single ones.
-    return checkpoint_name(jax.vmap(phase, out_axes=1)(frequencies), "phases")
 
 
 def normalised_weights(sample: Ragged, dtype: jnp.dtype) -> jax.Array:

@@ -16,7 +16,7 @@ def known(array: ArrayLike) -> np.ndarray | None:
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array, np.float32)
 
 
-def as_features(name: str, x: ArrayLike) -> jax.Array:
+def as_features(name: str, x: ArrayLike | None) -> jax.Array:
     """The values as a real array, integers and booleans as float32; lists of numbers are taken.
 
     Raises:
@@ -43,7 +43,7 @@ def as_features(name: str, x: ArrayLike) -> jax.Array:
 def check_sample(
     name: str,
     x: jax.Array,
-    frequencies: jax.Array,
+    frequencies: jax.Array | None,
     weights: ArrayLike | None,
     *,
     ranks: tuple[int, ...] = (2, 3),
@@ -57,6 +57,13 @@ def check_sample(
         )
     if 0 in x.shape:
         raise ValueError(f"{name} features are empty, shape {x.shape}: leave that class out")
+    if frequencies is not None:
+        _check_frequencies(name, x, frequencies)
+    if weights is not None:
+        check_weights(name, x, weights)
+
+
+def _check_frequencies(name: str, x: jax.Array, frequencies: jax.Array) -> None:
     if frequencies.ndim != 2 or frequencies.shape[0] == 0:
         raise ValueError(
             f"frequencies must have shape [T, d] with T >= 1, got {frequencies.shape}: draw them "
@@ -67,8 +74,6 @@ def check_sample(
             f"{name} features have d={x.shape[-1]}, frequencies d={frequencies.shape[1]}: draw "
             f"the frequencies with dim={x.shape[-1]}"
         )
-    if weights is not None:
-        check_weights(name, x, weights)
 
 
 def check_weights(name: str, x: jax.Array, weights: ArrayLike) -> None:
@@ -89,6 +94,16 @@ def check_weights(name: str, x: jax.Array, weights: ArrayLike) -> None:
     if not np.all(values.max(axis=-1) > 0):
         raise ValueError(
             f"{name} weights of a class are all zero, shape {values.shape}: leave that class out"
+        )
+
+
+def check_two_rows(name: str, weights: ArrayLike) -> None:
+    """Raise a ValueError unless two rows of one sample have a weight, where weights are known."""
+    values = known(weights)
+    if values is not None and np.sum(values > 0) < 2:
+        raise ValueError(
+            f"unbiased=True needs two rows of {name} with a weight above 0, got "
+            f"{int(np.sum(values > 0))}: take more samples or unbiased=False"
         )
 
 
@@ -143,7 +158,7 @@ def check_matmul_dtype(dtype: DTypeLike | None) -> None:
 def check_pair(
     first: tuple[str, jax.Array, ArrayLike | None],
     second: tuple[str, jax.Array, ArrayLike | None],
-    frequencies: jax.Array,
+    frequencies: jax.Array | None,
     *,
     ranks: tuple[int, ...] = (2, 3),
 ) -> None:

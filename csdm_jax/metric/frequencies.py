@@ -9,13 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from csdm_jax.metric.checks import check_kernel
-from csdm_jax.metric.kernels import IsotropicKernel, Kernel, SpectralKernel
+from csdm_jax.metric.kernels import Distribution, IsotropicKernel, Kernel, SpectralMeasure
 from csdm_jax.metric.numerics import uniforms, unit_interval
 from csdm_jax.metric.rotations import orthonormal_rows
 
 
 def sample_frequencies(
-    key: jax.Array, kernel: Kernel, num: int, dim: int, *, method: str = "iid"
+    key: jax.Array,
+    kernel: Kernel | SpectralMeasure | Distribution,
+    num: int,
+    dim: int,
+    *,
+    method: str = "iid",
 ) -> jax.Array:
     """Draw frequencies from the spectral measure of a shift-invariant kernel.
 
@@ -35,7 +40,9 @@ def sample_frequencies(
 
     Args:
         key: JAX random key.
-        kernel: `RBF`, `Laplace`, `IsotropicLaplace` or `Matern`.
+        kernel: `RBF`, `Laplace`, `IsotropicLaplace`, `Matern` or a `Mixture` of them; any object
+            with the two methods of a `SpectralMeasure`; or, for "iid", a `Distribution` of
+            frequencies, such as a `spectral_density` of GPJax or what NumPyro has.
         num: number of frequencies, at least 1.
         dim: dimension of the features, at least 1.
         method: "iid", "qmc" or "orthogonal".
@@ -54,8 +61,9 @@ def sample_frequencies(
     >>> sample_frequencies(jax.random.key(0), RBF(scale=1.0), 64, 8).shape
     (64, 8)
     """
-    check_kernel(kernel)
-    if not isinstance(kernel, SpectralKernel):
+    if isinstance(kernel, type):
+        check_kernel(kernel)
+    if not isinstance(kernel, (SpectralMeasure, Distribution)):
         raise ValueError(
             f"{kernel} is not shift-invariant, so Bochner's theorem gives it no spectral measure "
             "to draw from: use mmd2 with it, or an RBF, Laplace, IsotropicLaplace or Matern kernel"
@@ -65,14 +73,34 @@ def sample_frequencies(
     for name, value in (("num", num), ("dim", dim)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: pass e.g. {name}=1024")
-    return METHODS[method](key, kernel, num, dim)
+    if isinstance(kernel, SpectralMeasure):
+        return METHODS[method](key, kernel, num, dim)
+    return _from_distribution(key, kernel, num, dim, method)
 
 
-def _iid(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
+def _from_distribution(
+    key: jax.Array, distribution: Distribution, num: int, dim: int, method: str
+) -> jax.Array:
+    if method != "iid":
+        raise ValueError(
+            f"method {method!r} needs a spectral measure that takes uniform numbers, got "
+            f"{type(distribution).__name__}: use 'iid', or a kernel of this package"
+        )
+    scalars = getattr(distribution, "event_shape", (dim,)) == ()
+    drawn = distribution.sample(key, (num, dim) if scalars else (num,))
+    if drawn.shape != (num, dim):
+        raise ValueError(
+            f"{type(distribution).__name__} drew frequencies of shape {drawn.shape}, expected "
+            f"{(num, dim)}: give it an event_shape of ({dim},) or ()"
+        )
+    return drawn.astype(jnp.float32)
+
+
+def _iid(key: jax.Array, kernel: SpectralMeasure, num: int, dim: int) -> jax.Array:
     return kernel.frequencies(uniforms(key, (num, kernel.coordinates(dim))))
 
 
-def _qmc(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
+def _qmc(key: jax.Array, kernel: SpectralMeasure, num: int, dim: int) -> jax.Array:
     # Integer arithmetic modulo 2^32 is exact, where j * sqrt(p) in float32 would lose its
     # fractional part. The shift (Cranley-Patterson) makes every point uniform.
     steps = jnp.array(_kronecker_steps(kernel.coordinates(dim)), dtype=jnp.uint32)[None, :]
@@ -81,7 +109,7 @@ def _qmc(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Arra
     return kernel.frequencies(unit_interval(points))
 
 
-def _orthogonal(key: jax.Array, kernel: SpectralKernel, num: int, dim: int) -> jax.Array:
+def _orthogonal(key: jax.Array, kernel: SpectralMeasure, num: int, dim: int) -> jax.Array:
     if not isinstance(kernel, IsotropicKernel):
         raise ValueError(
             f"method 'orthogonal' needs an isotropic kernel, got {kernel}: use 'iid' or 'qmc', or "

@@ -9,19 +9,22 @@ become draws from its spectral measure.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammainc, gammaln, ndtri
+from jax.typing import DTypeLike
 
 from csdm_jax.metric.checks import as_features, known
-from csdm_jax.metric.numerics import compute_dtype, row_chunks, safe_sqrt
+from csdm_jax.metric.numerics import compute_dtype, rounded_product, row_chunks, safe_sqrt
 
 DIFFERENCES = 2**18  # numbers of float32 that stay in a core's cache
+DIFFERENCE_COST = 16.0  # of a sum over differences in products; see benchmarks/README.md
 SYMBOLIC_TILE = 8  # rows at a time where a size is a symbol of `jax.export`
 
 Scalar = float | jax.Array
@@ -57,7 +60,7 @@ def _l1_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     return _sums_over_coordinates(jnp.square, x, y)
 
 
@@ -82,6 +85,16 @@ def _sums_over_coordinates(
     return jax.lax.map(rows, row_chunks(x, tile)).reshape(-1, m)[:n]
 
 
+def squared_distances_by_products(
+    x: jax.Array, y: jax.Array, matmul_dtype: DTypeLike | None
+) -> jax.Array:
+    """The same from one matrix product, off by some 1e-7 of the largest squared norm."""
+    x, y = wide_pair(x, y)
+    (x, y), product = rounded_product(x, y, matmul_dtype)
+    squares = [jnp.sum(jnp.square(rows), axis=1) for rows in (x, y)]
+    return squares[0][:, None] + squares[1][None, :] - 2.0 * product
+
+
 class Kernel:
     """A positive function of two feature vectors; `universal` and `shift_invariant` as Table 1.
 
@@ -91,9 +104,53 @@ class Kernel:
 
     universal: ClassVar[bool] = False
     shift_invariant: ClassVar[bool] = False
+    gram_cost: ClassVar[float] = DIFFERENCE_COST
+    """Of an entry of `gram`, in those of a matrix product of the same depth."""
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         raise NotImplementedError
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        """The Gram matrix of rows near 0, where speed counts more than the last digits.
+
+        A smooth kernel (RBF, Matern from nu = 3/2 on) takes one matrix product, whose factors are
+        rounded to `matmul_dtype`. One with a peak, which would lose its digits at equal rows, sums
+        differences as in a call.
+        """
+        del matmul_dtype
+        return self(x, y)
+
+
+GramFunction = Kernel | Callable[[jax.Array, jax.Array], jax.Array]
+"""What compares samples [n, d] and [m, d] in a Gram matrix [n, m]."""
+
+
+@runtime_checkable
+class SpectralMeasure(Protocol):
+    """What `sample_frequencies` draws from by any method: uniform numbers to frequencies."""
+
+    def coordinates(self, dim: int) -> int:
+        """How many uniform numbers one frequency in R^dim takes."""
+        ...
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        """Draws [num, dim] from the spectral measure, from uniforms [num, coordinates(dim)]."""
+        ...
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """What `sample_frequencies` draws from by "iid": a distribution as NumPyro has them.
+
+    A `spectral_density` of GPJax is one. One of scalars (`event_shape` of ()) gives each
+    coordinate.
+    """
+
+    def sample(self, key: Any, sample_shape: tuple[int, ...]) -> jax.Array:
+        """Independent draws, shape [*sample_shape, *event_shape]."""
+        ...
 
 
 class SpectralKernel(Kernel):
@@ -145,8 +202,18 @@ class RBF(IsotropicKernel):
     0.3679
     """
 
+    gram_cost = 1.0
+
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.exp(-0.5 * self.scale**2 * _squared_distances(*wide_pair(x, y)))
+        return self._of_squared(squared_distances(*wide_pair(x, y)))
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        return self._of_squared(squared_distances_by_products(x, y, matmul_dtype))
+
+    def _of_squared(self, distances: jax.Array) -> jax.Array:
+        return jnp.exp(-0.5 * self.scale**2 * distances)
 
     def mixing(self, uniforms: jax.Array) -> jax.Array:
         return jnp.ones_like(uniforms)
@@ -210,7 +277,26 @@ class Matern(IsotropicKernel):
         super().__post_init__()
         check_positive("nu", self.nu)
 
+    @property
+    def gram_cost(self) -> float:  # type: ignore[override]
+        """Of an entry of `gram`, in those of a matrix product of the same depth."""
+        return 1.0 if self._smooth else DIFFERENCE_COST
+
+    @property
+    def _smooth(self) -> bool:
+        return known(self.nu) is not None and self.nu > 1.0
+
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return self._of_squared(squared_distances(*wide_pair(x, y)))
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        if not self._smooth:
+            return self(x, y)
+        return self._of_squared(squared_distances_by_products(x, y, matmul_dtype))
+
+    def _of_squared(self, distances: jax.Array) -> jax.Array:
         if known(self.nu) is None:
             raise ValueError("Matern's Gram matrix needs a known nu: only scale may be traced")
         order = self.nu - 0.5
@@ -220,7 +306,7 @@ class Matern(IsotropicKernel):
                 "nearest half-integer, or use the frequencies of sample_frequencies instead"
             )
         p = int(order)
-        z = math.sqrt(2 * self.nu) * self.scale * safe_sqrt(_squared_distances(*wide_pair(x, y)))
+        z = math.sqrt(2 * self.nu) * self.scale * safe_sqrt(distances)
         series = jnp.zeros_like(z)
         for k in range(p, -1, -1):  # Horner's rule
             falling = math.comb(p, k) * math.factorial(2 * p - k) / math.factorial(2 * p)
@@ -252,6 +338,101 @@ class IsotropicLaplace(IsotropicKernel):
 
     def mixing(self, uniforms: jax.Array) -> jax.Array:
         return Matern(self.scale, 0.5).mixing(uniforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(SpectralKernel):
+    """The mean of several kernels, such as one kernel at several scales.
+
+    Its MMD^2 is the mean of theirs, and a frequency is one of a kernel drawn at random.
+
+    Args:
+        kernels: at least one; all shift-invariant where frequencies are drawn.
+
+    Raises:
+        ValueError: if there is none, or one is no kernel of this package.
+
+    >>> both = Mixture((RBF(scale=1.0), RBF(scale=2.0)))
+    >>> round(both(jnp.zeros((1, 1)), jnp.ones((1, 1))).item(), 4)
+    0.3709
+    """
+
+    kernels: tuple[Kernel, ...]
+
+    def __post_init__(self) -> None:
+        if not self.kernels or not all(isinstance(kernel, Kernel) for kernel in self.kernels):
+            raise ValueError(
+                f"Mixture takes a tuple of kernels, got {self.kernels!r}: pass e.g. "
+                "Mixture((RBF(1.0), RBF(3.0)))"
+            )
+
+    @property
+    def shift_invariant(self) -> bool:  # type: ignore[override]
+        """Whether all of its kernels are."""
+        return all(kernel.shift_invariant for kernel in self.kernels)
+
+    @property
+    def universal(self) -> bool:  # type: ignore[override]
+        """Whether one of its kernels is."""
+        return any(kernel.universal for kernel in self.kernels)
+
+    @property
+    def gram_cost(self) -> float:  # type: ignore[override]
+        """Of an entry of `gram`, in those of a matrix product of the same depth."""
+        return sum(kernel.gram_cost for kernel in self.kernels)
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return _mean([kernel(x, y) for kernel in self.kernels])
+
+    def gram(
+        self, x: jax.Array, y: jax.Array, *, matmul_dtype: DTypeLike | None = None
+    ) -> jax.Array:
+        return _mean([k.gram(x, y, matmul_dtype=matmul_dtype) for k in self.kernels])
+
+    def coordinates(self, dim: int) -> int:
+        return 1 + max(kernel.coordinates(dim) for kernel in self._spectral())
+
+    def frequencies(self, uniforms: jax.Array) -> jax.Array:
+        kernels, rest = self._spectral(), uniforms[:, 1:]
+        width = rest.shape[1]
+        dim = next(d for d in range(width + 1) if self.coordinates(d) == width + 1)
+        which = jnp.floor(uniforms[:, :1] * len(kernels)).astype(jnp.int32)
+        drawn = [kernel.frequencies(rest[:, : kernel.coordinates(dim)]) for kernel in kernels]
+        return jnp.select([which == number for number in range(len(kernels))], drawn)
+
+    def _spectral(self) -> list[SpectralKernel]:
+        found = [kernel for kernel in self.kernels if isinstance(kernel, SpectralKernel)]
+        if len(found) < len(self.kernels):
+            raise ValueError(
+                f"{self} is not shift-invariant, so it has no spectral measure to draw from: mix "
+                "RBF, Laplace, IsotropicLaplace and Matern kernels, or use mmd2"
+            )
+        return found
+
+
+def _mean(grams: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, grams) / len(grams)
+
+
+@dataclasses.dataclass(frozen=True)
+class Energy(Kernel):
+    """The kernel `-||x - y||_2` of the energy distance, which needs no scale.
+
+    Conditionally positive definite: `mmd2` of it is the (squared) energy distance
+    `2 E|x - y| - E|x - x'| - E|y - y'|`, 0 only for equal distributions. It is no mean of waves
+    over a probability measure, so `sample_frequencies` cannot draw from it.
+
+    Source: Szekely & Rizzo 2013; Sejdinovic et al. 2013.
+
+    >>> print(Energy()(jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]])))
+    [[-5.]]
+    """
+
+    universal = True  # characteristic, for distributions with a mean
+    shift_invariant = True
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return -safe_sqrt(squared_distances(*wide_pair(x, y)))
 
 
 @jax.jit

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from csdm_jax.metric.characteristic import normalised_weights
-from csdm_jax.metric.checks import as_features, check_chunks, check_kernel, check_weights
-from csdm_jax.metric.kernels import Kernel
+from csdm_jax.metric.checks import (
+    as_features,
+    check_chunks,
+    check_kernel,
+    check_two_rows,
+    check_weights,
+)
+from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.numerics import compute_dtype, row_chunks
 from csdm_jax.metric.ragged import Ragged
 
@@ -19,7 +24,7 @@ from csdm_jax.metric.ragged import Ragged
 def mmd2(
     x: ArrayLike,
     y: ArrayLike,
-    kernel: Kernel | Callable[[jax.Array, jax.Array], jax.Array],
+    kernel: GramFunction,
     *,
     x_weights: ArrayLike | None = None,
     y_weights: ArrayLike | None = None,
@@ -27,6 +32,8 @@ def mmd2(
     sample_chunk: int | None = None,
 ) -> jax.Array:
     """Squared maximum mean discrepancy `E k(x, x') + E k(y, y') - 2 E k(x, y)`, exactly.
+
+    It is the square; there is no root.
 
     Memory is that of the Gram matrices: kernels of this package never hold the differences of all
     pairs of rows, in the gradient neither.
@@ -40,7 +47,9 @@ def mmd2(
             row of weight zero is absent. All alike if left out.
         y_weights: shape [m], likewise.
         unbiased: leave out each point's kernel with itself (the U-statistic, which may be
-            negative) in place of the V-statistic, which CSDM uses.
+            negative) in place of the V-statistic, which CSDM uses. With weights the means are
+            those over pairs `i != j` with weights `w_i w_j`: unbiased for weights that do not
+            depend on the rows. A weight is then no number of repetitions.
         sample_chunk: rows of the Gram matrix at a time, to bound memory; all if left out.
 
     Returns:
@@ -48,8 +57,8 @@ def mmd2(
 
     Raises:
         ValueError: if the shapes disagree, a sample is empty or too small for `unbiased`, concrete
-            weights are negative, not finite or all zero, or given with `unbiased`, the kernel is
-            a class or no function, or the chunk is below 1.
+            weights are negative, not finite, all zero or, for `unbiased`, of one row alone, the
+            kernel is a class or no function, or the chunk is below 1.
 
     Source: CSDM, Section 4.1; Gretton et al. 2012.
 
@@ -61,13 +70,14 @@ def mmd2(
     check_chunks(sample_chunk=sample_chunk)
     x, u = _rows_and_weights("x", x, x_weights, unbiased)
     y, v = _rows_and_weights("y", y, y_weights, unbiased)
-    row_means = functools.partial(_gram_row_means, kernel, sample_chunk=sample_chunk)
+    row_means = functools.partial(gram_row_means, kernel, sample_chunk=sample_chunk)
     within = []
     for rows, weights in ((x, u), (y, v)):
-        total, n = weights @ row_means(rows, rows, weights), rows.shape[0]
+        total = weights @ row_means(rows, rows, weights)
         if unbiased:
             own = jax.vmap(lambda row: kernel(row[None, :], row[None, :])[0, 0])(rows)
-            total = (n * total - jnp.mean(own)) / (n - 1)
+            squares = jnp.square(weights)
+            total = (total - squares @ own) / (1.0 - jnp.sum(squares))
         within.append(total)
     return within[0] + within[1] - 2.0 * (u @ row_means(x, y, v))
 
@@ -89,9 +99,9 @@ def _rows_and_weights(
             f"{x.shape}: take more samples" + (" or unbiased=False" if unbiased else "")
         )
     if weights is not None:
-        if unbiased:
-            raise ValueError(f"{name}_weights need unbiased=False: the U-statistic takes none")
         check_weights(name, x, weights)
+        if unbiased:
+            check_two_rows(name, weights)
         weights = jnp.asarray(weights)
     shares = normalised_weights(Ragged(x, x.shape[:1], weights=weights), compute_dtype(x))
     if weights is not None:
@@ -99,8 +109,8 @@ def _rows_and_weights(
     return x, shares
 
 
-def _gram_row_means(
-    kernel: Callable[[jax.Array, jax.Array], jax.Array],
+def gram_row_means(
+    kernel: GramFunction,
     x: jax.Array,
     y: jax.Array,
     weights: jax.Array,

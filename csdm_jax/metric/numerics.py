@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from csdm_jax.metric.checks import as_features
 
@@ -21,6 +23,38 @@ def compute_dtype(*arrays: jax.Array) -> jnp.dtype:
     """float64 if any array has it, else float32: half precision is for storage only."""
     doubles = any(jnp.asarray(array).dtype == jnp.float64 for array in arrays)
     return jnp.dtype(jnp.float64 if doubles else jnp.float32)
+
+
+def rounded_product(
+    x: jax.Array, y: jax.Array, dtype: DTypeLike | None
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """The rows of x and y, rounded to a dtype if one is given, and their inner products [n, m].
+
+    Sums are in the dtype of x; the gradient passes the rounding as if it were none.
+    """
+    if dtype is None or jnp.dtype(dtype) == x.dtype:
+        return (x, y), jnp.matmul(x, y.T, precision="highest")
+    x, y = (
+        rows + jax.lax.stop_gradient(rows.astype(dtype).astype(rows.dtype) - rows)
+        for rows in (x, y)
+    )
+    return (x, y), _narrow_product(x, y, jnp.dtype(dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _narrow_product(x: jax.Array, y: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """`x y^T` of narrow factors. Its gradients, which are to cancel, are kept wide."""
+    return _matmul_of(x, y.T, dtype)
+
+
+def _matmul_of(a: jax.Array, b: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    return jnp.matmul(a.astype(dtype), b.astype(dtype), preferred_element_type=a.dtype)
+
+
+_narrow_product.defvjp(
+    lambda x, y, dtype: (_narrow_product(x, y, dtype), (x, y)),
+    lambda dtype, rows, g: (_matmul_of(g, rows[1], dtype), _matmul_of(g.T, rows[0], dtype)),
+)
 
 
 def row_chunks(array: jax.Array, size: int) -> jax.Array:

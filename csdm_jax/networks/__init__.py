@@ -19,18 +19,20 @@ from csdm_jax.networks.alexnet import AlexNet
 from csdm_jax.networks.convnet import ConvNet
 from csdm_jax.networks.resnet import ResNet18
 from csdm_jax.networks.vgg import VGG11
+from csdm_jax.runtime.registry import Registry
 
 Params = Any
 """Parameters: nested dicts of arrays."""
 
 CPU_TILE_BYTES, CPU_GRADIENT_TILE_BYTES = 2**24, 2**22
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    "convnet": ConvNet,
-    "resnet18": ResNet18,
-    "vgg11": VGG11,
-    "alexnet": AlexNet,
-}
+NETWORKS: Registry[type[nn.Module]] = Registry(
+    "network",
+    "csdm_jax.networks",
+    {"convnet": ConvNet, "resnet18": ResNet18, "vgg11": VGG11, "alexnet": AlexNet},
+)
+"""Modules that are made by `num_classes` (and `width`, where they have one), have `min_side`, the
+smallest side of an image, and map `[n, H, W, ch]` to logits and features."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Network:
       name: its key in `NETWORKS`.
       init: key -> parameters, float32.
       apply: (parameters, images [n, H, W, c], normalised) -> (logits [n, K], features [n, d]),
-        both float32; the features are the input of the last linear layer.
-      feature_dim: d.
+        both float32 or wider; the features are the input of the last linear layer.
+      feature_dim: length d of a feature vector.
       largest_map: numbers in the largest intermediate array, per image.
     """
 
@@ -87,9 +89,13 @@ class Network:
             to its kernel is slow on a CPU.
           rows: images [n, H, W, c], normalised; or what `prepare` makes such images of, arrays
             with a first axis of n.
-          limit: bounds memory.
+          limit: most images at a time, to bound memory.
           gradient: whether the gradient to the images will be taken, which wants smaller tiles.
           prepare: applied tile by tile, so that its arrays stay in the cache too.
+
+        Returns:
+          Logits [n, K] and features [n, d], float32 or wider; NaN features for an image that is not
+          finite.
         """
         most = min(limit, self.tile(gradient=gradient) or limit)
         length = len(jax.tree.leaves(rows)[0])

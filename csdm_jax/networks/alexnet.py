@@ -12,8 +12,9 @@ from csdm_jax.networks import layers
 class AlexNet(nn.Module):
     """Five convolutions with ReLU, max pooling after the first, second and fifth, one linear.
 
-    Every convolution has `width` / 128 of the published channels. Source: DatasetCondensation
-    (Zhao et al., 2021), "AlexNet"; it has no normalisation layer.
+    Every convolution has `width` / 128 of the published channels.
+
+    Source: DatasetCondensation (Zhao et al., 2021), "AlexNet"; it has no normalisation layer.
     """
 
     num_classes: int
@@ -21,7 +22,7 @@ class AlexNet(nn.Module):
 
     @property
     def min_side(self) -> int:
-        """Smallest image side: three poolings leave at least one pixel."""
+        """Smallest image side, of which three poolings leave at least one pixel."""
         return 8
 
     @nn.compact

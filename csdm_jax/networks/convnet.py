@@ -21,7 +21,7 @@ class ConvNet(nn.Module):
 
     @property
     def min_side(self) -> int:
-        """Smallest image side: each block halves it and the last map has at least one pixel."""
+        """Smallest image side, for which each block halves it and the last map has a pixel."""
         return 2**self.depth
 
     @nn.compact

@@ -23,8 +23,9 @@ def residual_block(x: jax.Array, channels: int, stride: int) -> jax.Array:
 class ResNet18(nn.Module):
     """Stem conv 3x3 of stride 1 without pooling, four stages of two blocks, global average, linear.
 
-    Every stage has `width` / 128 of the published channels. Source: DatasetCondensation (Zhao et
-    al., 2021), "ResNet18" with instance norm.
+    Every stage has `width` / 128 of the published channels.
+
+    Source: DatasetCondensation (Zhao et al., 2021), "ResNet18" with instance norm.
     """
 
     num_classes: int
@@ -32,7 +33,7 @@ class ResNet18(nn.Module):
 
     @property
     def min_side(self) -> int:
-        """Smallest image side: three halvings, rounded up, leave a 2x2 map.
+        """Smallest image side, of which three halvings, rounded up, leave a 2x2 map.
 
         Instance norm of a single pixel is zero whatever the image.
         """

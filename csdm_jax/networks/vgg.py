@@ -15,8 +15,9 @@ class VGG11(nn.Module):
     """Eight convolutions with instance norm and ReLU in five max-pooled stages, one linear.
 
     The last map is averaged over its pixels (one pixel at 32x32), so every image size has the same
-    number of features, 512. Every stage has `width` / 128 of the published channels. Source:
-    DatasetCondensation (Zhao et al., 2021), "VGG11" with instance norm.
+    number of features, 512. Every stage has `width` / 128 of the published channels.
+
+    Source: DatasetCondensation (Zhao et al., 2021), "VGG11" with instance norm.
     """
 
     num_classes: int
@@ -24,7 +25,7 @@ class VGG11(nn.Module):
 
     @property
     def min_side(self) -> int:
-        """Smallest image side: five poolings leave at least one pixel."""
+        """Smallest image side, of which five poolings leave at least one pixel."""
         return 2 ** len(STAGES)
 
     @nn.compact

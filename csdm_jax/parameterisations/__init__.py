@@ -13,7 +13,7 @@ import jax
 
 from csdm_jax.parameterisations.mosaic import Mosaic
 from csdm_jax.parameterisations.pixels import Pixels
-from csdm_jax.runtime.registry import lookup
+from csdm_jax.runtime.registry import Registry, lookup
 
 Stored = dict[str, Any]
 """Named float arrays of any shape, class-major along their first axis, which is a multiple of the
@@ -49,10 +49,11 @@ class Parameterisation(Protocol):
         ...
 
 
-PARAMETERISATIONS: dict[str, Callable[[int], Parameterisation]] = {
-    "pixels": lambda factor: Pixels(),
-    "mosaic": Mosaic,
-}
+PARAMETERISATIONS: Registry[Callable[[int], Parameterisation]] = Registry(
+    "parameterisation",
+    "csdm_jax.parameterisations",
+    {"pixels": lambda factor: Pixels(), "mosaic": Mosaic},
+)
 
 
 def create(name: str, factor: int) -> Parameterisation:
@@ -61,6 +62,9 @@ def create(name: str, factor: int) -> Parameterisation:
     Args:
       name: "pixels" (stored as used) or "mosaic" (a grid of `factor` x `factor` small images).
       factor: side of the mosaic's grid, at least 1; not used by "pixels".
+
+    Returns:
+      What encodes images, decodes what is stored, and keeps it in its range.
 
     Raises:
       ValueError: for an unknown name.

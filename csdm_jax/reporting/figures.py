@@ -1,7 +1,8 @@
 """The figures of a report: PNG files, and SVG whose colours a page chooses.
 
-Colours in an SVG are CSS variables (`--ink`, `--grid`, `--series-1`, ...), so that one drawing can
-be read on a light and on a dark page; text stays text, in the page's font.
+Ground, ink, grid and grey of an SVG are CSS variables (`--ink` and so on), so that one drawing can
+be read on a light and on a dark page; other colours suit both. Text stays text, in the page's
+font.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from csdm_jax.data.class_names import spoken
 from csdm_jax.data.longtail import head_to_tail
+from csdm_jax.reporting import fonts, palette
 from csdm_jax.reporting.history import History
+from csdm_jax.reporting.palette import GREY, GRID, INK, PAPER, Style
+from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
 from csdm_jax.sets.distilled import DistilledSet
+from csdm_jax.sets.snapshots import Snapshot
 
-SERIES = ("#1f5fa8", "#c2571a", "#1b8a6b", "#8a4fa3", "#a08000", "#6b6b6b")
-INK, GRID = "#1c1c1a", "#e4e3df"
 RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -42,13 +46,18 @@ RC: Any = {
     "ytick.color": INK,
 }
 WIDTH = 4.6  # inches of a page's figure: on a phone its text is still 10 pixels high
+LETTERS = 54  # side by side in it
 NAMED = 40  # classes up to which each has its name in a figure
 CLASSES, COLUMNS = 100, 20  # rows and columns of images.png: a picture has at most 2^16 pixels
-THUMBNAIL = 64  # pixels
+DPI = 110
+SIDE = 64  # pixels of a small image's longer side, where it is shown: a whole multiple of its own
+OUTLINE, GAP = 200, 3  # grey around an image, pixels between two
+MARGIN = 12  # pixels around a picture
+FRAME = 800  # milliseconds
 FAINT = 0.1
 
-Curve = tuple[str, np.ndarray, np.ndarray]
-"""Label, x `[n]`, y `[n]`."""
+Curve = tuple[str, np.ndarray, np.ndarray, Style]
+"""Label, x `[n]`, y `[n]`, how it is drawn."""
 
 
 @contextlib.contextmanager
@@ -59,12 +68,18 @@ def canvas(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(RC), warnings.catch_warnings():
-        # A browser has the glyphs that Matplotlib's font lacks; a PNG shows a box.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+    with matplotlib.rc_context(RC), _without_shaping():
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure, figure.subplots(1, columns)
+
+
+@contextlib.contextmanager
+def _without_shaping() -> Iterator[None]:
+    """No word on what Matplotlib cannot draw: a browser can, and a PNG has escapes for it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        yield
 
 
 def _drawing(height: float) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
@@ -78,8 +93,11 @@ def picture(figure: Any, kind: str = "png") -> bytes:
 
     buffer, undated = io.BytesIO(), {"Date": None} if kind == "svg" else None
     with matplotlib.rc_context(RC):
-        figure.savefig(buffer, format=kind, dpi=110, bbox_inches="tight", metadata=undated)
+        figure.savefig(buffer, format=kind, dpi=DPI, bbox_inches="tight", metadata=undated)
     return buffer.getvalue()
+
+
+_VARIABLES = {PAPER: "--page", INK: "--ink", GRID: "--grid", GREY: "--grey"}
 
 
 def _svg(figure: Any, name: str) -> str:
@@ -94,39 +112,138 @@ def _svg(figure: Any, name: str) -> str:
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    variables = {INK: "--ink", GRID: "--grid"}
-    variables |= {colour: f"--series-{number}" for number, colour in enumerate(SERIES, 1)}
-    for colour, variable in variables.items():
+    for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     return text
-
-
-def _colour(number: int) -> str:
-    return SERIES[number % len(SERIES)]
 
 
 def draw_images(result: DistilledSet, card: dict[str, Any]) -> bytes:
     """The stored images (decoded, where no images are stored): a PNG, a row per class.
 
     The largest class is at the top. At most `COLUMNS` images a class, and `CLASSES` classes,
-    evenly spaced.
+    evenly spaced. An image has its own pixels, each of them drawn as a square of whole pixels.
     """
-    num_classes, ipc = result.num_classes, card["ipc"]
-    images, counts = result.images, card["data"]["counts"]
-    height, width, channels = images.shape[1:]
-    rows = head_to_tail(counts)[spaced(num_classes, CLASSES)]
-    columns = min(len(images) // num_classes, COLUMNS)
-    grid = images.reshape(num_classes, -1, height, width, channels)[rows, :columns]
-    framed = np.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
-    sheet = framed.swapaxes(1, 2).reshape(len(rows) * (height + 2), columns * (width + 2), -1)
-    with canvas(1.6 + 0.7 * columns, 0.7 * len(rows) + 0.6) as (figure, axes):
-        axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        names = [f"{shortened(card['class_names'][c])} ({counts[c]})" for c in rows]
-        axes.set_yticks((np.arange(len(rows)) + 0.5) * (height + 2), names)
-        axes.set_xticks([])
-        axes.set_title(f"{card['method']}, IPC {ipc}: class (training images)")
-        _bare(axes)
-        return picture(figure)
+    counts = card["data"]["counts"]
+    rows = head_to_tail(counts)[spaced(result.num_classes, CLASSES)]
+    classes = [result.of_class(label)[:COLUMNS] for label in rows]
+    names, family = _legible([card["class_names"][label] for label in rows])
+    labels = [f"{name} ({counts[label]})" for name, label in zip(names, rows, strict=True)]
+    title = f"{card['method']}, {card['ipc']} stored images a class"
+    return _captioned(sheet(classes), labels, (title, "class (training images)"), family)
+
+
+def _legible(classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of classes as a picture can show them, and the fonts for that."""
+    names = [shortened(spoken(name)) for name in classes]
+    family = fonts.families(names)
+    return [shortened(fonts.drawable(name, family)) for name in names], family
+
+
+def draw_steps(looks: Sequence[Snapshot], card: dict[str, Any]) -> bytes:
+    """The images along the steps as an animated GIF, the rows as in `draw_images`.
+
+    Args:
+      looks: at least one, in order.
+      card: of the run.
+    """
+    frames = []
+    for look in looks:
+        rows = list(dict.fromkeys(look.labels.tolist()))
+        names, family = _legible([card["class_names"][label] for label in rows])
+        drawn = sheet([look.images[look.labels == label] for label in rows])
+        title = (f"{card['method']}, {card['ipc']} stored images a class", f"step {look.step}")
+        frames.append(Image.open(io.BytesIO(_captioned(drawn, names, title, family))))
+    size = max(one.width for one in frames), max(one.height for one in frames)
+    first, *others = (_on_white(one, size).quantize(256) for one in frames)
+    buffer, times = io.BytesIO(), [*[FRAME] * len(others), 3 * FRAME]
+    first.save(buffer, format="gif", save_all=True, append_images=others, duration=times, loop=0)
+    return buffer.getvalue()
+
+
+def _on_white(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    ground = Image.new("RGB", size, "white")
+    ground.paste(image.convert("RGB"), (0, 0))
+    return ground
+
+
+def enlargement(images: np.ndarray) -> int:
+    """By how much images `[n, H, W, ch]` are magnified where people look at them, at least 1."""
+    return max(1, round(SIDE / max(images.shape[1:3])))
+
+
+def sheet(rows: Sequence[np.ndarray], scale: int | None = None) -> np.ndarray:
+    """Outlined images on white, uint8 `[height, width, 3]`.
+
+    Args:
+      rows: the images `[n, H, W, ch]` of each, uint8 or floats in [0, 1]; n may differ.
+      scale: by which they are magnified, a whole number; `enlargement` when left out.
+    """
+    scale = scale or enlargement(rows[0])
+    height, width = (scale * side + 2 for side in rows[0].shape[1:3])
+    columns = max(map(len, rows))
+    shape = len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3
+    drawn = np.full(shape, 255, np.uint8)
+    for row, images in enumerate(rows):
+        for column, one in enumerate(as_pixels(images)):
+            top, left = row * (height + GAP), column * (width + GAP)
+            place = drawn[top : top + height, left : left + width]
+            place[...] = OUTLINE
+            place[1:-1, 1:-1] = one.repeat(scale, 0).repeat(scale, 1)
+    return drawn
+
+
+def as_pixels(images: np.ndarray) -> np.ndarray:
+    """Images `[n, H, W, ch]`, uint8 or floats in [0, 1], as uint8."""
+    if images.dtype == np.uint8:
+        return images
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def _captioned(
+    drawn: np.ndarray, labels: Sequence[str], title: Sequence[str], family: list[str]
+) -> bytes:
+    """A PNG of an array of pixels as they are, lines above it and a label left of each row.
+
+    Args:
+      drawn: uint8 `[height, width, 3]`.
+      labels: one for each of as many rows of equal height.
+      title: lines, the first of them larger; centred.
+      family: fonts that have their glyphs.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import IdentityTransform
+
+    with matplotlib.rc_context(RC | {"font.family": family}), _without_shaping():
+        figure = Figure(dpi=DPI)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        pixels = IdentityTransform()
+        beside = [
+            figure.text(0, 0, one, ha="right", va="center", transform=pixels) for one in labels
+        ]
+        above = [
+            figure.text(0, 0, one, ha="center", va="top", transform=pixels, fontsize=size)
+            for one, size in zip(title, (11, 9), strict=False)
+        ]
+        widths = [[text.get_window_extent(renderer).width for text in some]
+                  for some in (beside, above)]  # fmt: skip
+        left = int(np.ceil(max(widths[0]))) + 8
+        head = MARGIN + 20 * len(title)
+        wide = int(max(left + drawn.shape[1], *np.ceil(widths[1]))) + 2 * MARGIN
+        high = head + drawn.shape[0] + MARGIN
+        first = (wide - left - drawn.shape[1]) // 2 + left  # all of it is centred
+        each = (drawn.shape[0] + GAP) / len(labels)
+        for number, text in enumerate(beside):
+            middle = head + (number + 0.5) * each - GAP / 2
+            text.set_position((first - 8, high - middle))
+        for number, text in enumerate(above):
+            text.set_position((wide / 2, high - MARGIN / 2 - 20 * number))
+        figure.figimage(drawn, first, MARGIN, origin="upper")
+        figure.set_size_inches((wide + 0.01) / DPI, (high + 0.01) / DPI)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
 
 
 def spaced(count: int, most: int) -> np.ndarray:
@@ -135,23 +252,47 @@ def spaced(count: int, most: int) -> np.ndarray:
 
 
 def draw_curves(history: History, card: dict[str, Any]) -> bytes:
-    """Loss over the steps and test accuracy over the evaluation's epochs, as a PNG."""
+    """Loss with its terms over the steps and test accuracy over the epochs, as a PNG."""
     with canvas(10, 3.6, columns=2) as (figure, (left, right)):
-        names = [name for name in ("loss", "calibration") if name in history.scalars]
-        _lines(left, [(name, *history.smoothed(name)) for name in names])
-        if names:
+        terms = loss_terms(history, card)
+        _lines(left, terms)
+        if terms:
             left.legend()
-        left.set(xlabel="distillation step", title=f"{card['method']}: loss")
-        curves = []
-        for network, results in card.get("accuracies", {}).items():
-            for number, one in enumerate(results):
+        left.set(xlabel="distillation step", title=f"{card['method']}: loss and its terms")
+        networks = list(card.get("accuracies", {}).items())
+        for number, (network, results) in enumerate(networks):
+            style = palette.of_method(card["method"])
+            dash = style.dash if len(networks) == 1 else palette.plain(number).dash
+            several = "s" if len(results) > 1 else ""
+            for one in results:
                 epochs, _, accuracy = (np.array(x) for x in zip(*one["history"], strict=True))
-                curves.append((f"{network} {number}", epochs, accuracy))
-        _lines(right, curves)
-        if curves:
+                label = f"{network}, {len(results)} network{several}" if one is results[0] else None
+                _line(right, epochs, accuracy, style.colour, dash, label)
+        if networks:
             right.legend()
         right.set(xlabel="evaluation epoch", ylabel="test accuracy, %", title="fresh networks")
         return picture(figure)
+
+
+def loss_terms(history: History, card: dict[str, Any]) -> list[Curve]:
+    """The loss and what it consists of, running means over a fiftieth of the run.
+
+    Matching and calibration as they are weighted in the loss, where the card has the weights; a
+    term without weight is left out.
+    """
+    if "loss" not in history.scalars:
+        return []
+    own = palette.of_method(card.get("method", ""))
+    lines: list[Curve] = [("loss", *history.smoothed("loss"), own)]
+    config = flatten(card.get("config", {})) | card.get("settled", {})
+    weights = {"matching": "distill.loss_scale", "calibration": "distill.calibration"}
+    if not (weights.keys() <= history.scalars.keys() and set(weights.values()) <= config.keys()):
+        return lines
+    for number, (name, weight) in enumerate(weights.items(), 1):
+        if config[weight]:
+            steps, values = history.smoothed(name)
+            lines.append((name, steps, config[weight] * values, palette.plain(number)))
+    return lines
 
 
 def curves(name: str, lines: Sequence[Curve], *, x: str, y: str, logarithmic: bool = False) -> str:
@@ -159,26 +300,37 @@ def curves(name: str, lines: Sequence[Curve], *, x: str, y: str, logarithmic: bo
 
     Args:
       name: unique on the page.
-      lines: label, x and y of each.
+      lines: label, x, y and style of each.
       x: label of the axis.
       y: likewise.
       logarithmic: whether y is drawn in powers of ten where it spans one.
     """
-    shown = np.concatenate([values for _, _, values in lines])
+    shown = np.concatenate([values for _, _, values, _ in lines])
     with _drawing(3.0) as (figure, axes):
         _lines(axes, lines)
         if logarithmic and _wide(shown):
             axes.set_yscale("log")
             _plain_ticks(axes.yaxis)
         axes.set(xlabel=x, ylabel=y)
-        _legend_above(axes, len(lines))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
 def _lines(axes: Any, lines: Sequence[Curve]) -> None:
-    for number, (label, x, y) in enumerate(lines):
-        mark = "o" if len(x) < 2 else None
-        axes.plot(x, y, color=_colour(number), label=label, linewidth=1.6, marker=mark)
+    for label, x, y, style in lines:
+        _line(axes, x, y, style.colour, style.dash, label)
+
+
+def _line(axes: Any, x: Any, y: Any, colour: str, dash: Any, label: str | None) -> None:
+    mark = "o" if len(x) < 2 else None
+    axes.plot(x, y, color=colour, label=label, linewidth=1.6, linestyle=dash, marker=mark)
+
+
+def _percents(axis: Any) -> None:
+    """No tick beyond what an accuracy can be."""
+    low, high = axis.get_view_interval()
+    axis.set_ticks([one for one in axis.get_majorticklocs() if max(low, 0) <= one <= 100])
+    axis.set_view_interval(low, high, ignore=True)
 
 
 def _wide(values: np.ndarray) -> bool:
@@ -197,11 +349,11 @@ def _plain_ticks(axis: Any) -> None:
 
 
 def by_class(name: str, values: dict[str, np.ndarray], names: Sequence[str], *, x: str) -> str:
-    """A number per class for several series, head to tail from the top or the left, as an SVG.
+    """A percentage per class for several methods, head to tail from the top or the left, as an SVG.
 
     Args:
       name: unique on the page.
-      values: `[C]` for each series, NaN where there is none.
+      values: `[C]` for each method, NaN where there is none.
       names: C names of the classes, in the same order.
       x: what the numbers are.
     """
@@ -209,24 +361,34 @@ def by_class(name: str, values: dict[str, np.ndarray], names: Sequence[str], *, 
         return _by_rank(name, values, y=x)
     with _drawing(0.9 + 0.26 * len(names)) as (figure, axes):
         rows = np.arange(len(names))
-        for number, (label, series) in enumerate(values.items()):
-            mark = "oDs^vP"[number % 6]
-            axes.plot(series, rows, mark, color=_colour(number), label=label, markersize=5.5)
+        for label, series in values.items():
+            style = palette.of_method(label)
+            axes.plot(
+                series,
+                rows,
+                style.marker,
+                color=style.colour,
+                label=label,
+                markersize=5.5,
+                alpha=0.9,
+            )
         _class_ticks(axes, names)
         axes.set_ylim(len(names) - 0.5, -0.5)
+        _percents(axes.xaxis)
         axes.set(xlabel=x)
-        _legend_above(axes, len(values))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
 def _by_rank(name: str, values: dict[str, np.ndarray], *, y: str) -> str:
     """A dot for each of many classes."""
     with _drawing(3.0) as (figure, axes):
-        for number, (label, series) in enumerate(values.items()):
-            ranks = np.arange(1, len(series) + 1)
-            axes.plot(ranks, series, ".", color=_colour(number), label=label, markersize=4)
+        for label, series in values.items():
+            ranks, style = np.arange(1, len(series) + 1), palette.of_method(label)
+            axes.plot(ranks, series, style.marker, color=style.colour, label=label, markersize=3)
+        _percents(axes.yaxis)
         axes.set(xlabel="class, head to tail", ylabel=y)
-        _legend_above(axes, len(values))
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -243,29 +405,63 @@ def shortened(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _legend_above(axes: Any, entries: int) -> None:
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=min(entries, 4), borderaxespad=0.2,
-        handletextpad=0.3, columnspacing=1.2,
+def _legend_above(axes: Any) -> None:
+    """A legend over the whole width of the figure, in as many lines as its names need."""
+    handles, labels = axes.get_legend_handles_labels()
+    fitting = LETTERS // (max(map(len, labels)) + 5)
+    axes.figure.legend(
+        handles, labels, loc="outside upper left", ncols=max(1, min(fitting, len(labels))),
+        borderaxespad=0.2, handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
 
 
-def groups(name: str, values: dict[str, dict[str, float]]) -> str:
-    """Accuracies of the many, medium and few classes for several methods, as an SVG of bars."""
+def groups(
+    name: str,
+    values: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, Sequence[float]]],
+) -> str:
+    """Accuracies of groups of classes for several methods, as an SVG of bars.
+
+    Args:
+      name: unique on the page.
+      values: mean of each group, by method.
+      intervals: (low, high) of those groups that have one, by method; drawn as a line.
+    """
     with _drawing(3.0) as (figure, axes):
-        labels = list(dict.fromkeys(group for series in values.values() for group in series))
-        width = 0.8 / len(values)
-        for number, (label, series) in enumerate(values.items()):
-            places = np.arange(len(labels)) + (number - (len(values) - 1) / 2) * width
-            heights = [series.get(group, np.nan) for group in labels]
-            bars = axes.bar(places, heights, 0.92 * width, color=_colour(number), label=label)
-            axes.bar_label(bars, fmt="%.0f", fontsize=9, padding=1)
-        axes.set_xticks(np.arange(len(labels)), labels)
-        axes.grid(axis="x", visible=False)
-        axes.margins(y=0.12)
-        axes.set(ylabel="test accuracy, %")
-        _legend_above(axes, len(values))
+        bars(axes, values, intervals)
+        _legend_above(axes)
         return _svg(figure, name)
+
+
+def bars(
+    axes: Any,
+    values: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, Sequence[float]]],
+) -> None:
+    """The bars of `groups` on any axes."""
+    labels = list(dict.fromkeys(group for series in values.values() for group in series))
+    width = 0.8 / len(values)
+    for number, (label, series) in enumerate(values.items()):
+        places = np.arange(len(labels)) + (number - (len(values) - 1) / 2) * width
+        heights = [series.get(group, np.nan) for group in labels]
+        style = palette.of_method(label)
+        axes.bar(places, heights, 0.92 * width, color=style.colour, label=label, hatch=style.hatch)
+        for place, height, group in zip(places, heights, labels, strict=True):
+            low, high = intervals.get(label, {}).get(group) or (height, height)
+            if high > low:
+                for colour, thick in ((PAPER, 3.2), (INK, 1.2)):  # seen on any bar
+                    axes.plot([place, place], [low, high], color=colour, linewidth=thick)
+            if np.isfinite(height):
+                axes.annotate(
+                    f"{height:.0f}", (place, high), (0, 1), textcoords="offset points",
+                    ha="center", va="bottom", fontsize=9,
+                )  # fmt: skip
+    axes.set_xticks(np.arange(len(labels)), labels)
+    axes.grid(axis="x", visible=False)
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    _percents(axes.yaxis)
+    axes.set(ylabel="test accuracy, %")
 
 
 def heat(name: str, values: np.ndarray, names: Sequence[str], *, steps: int, label: str) -> str:
@@ -326,11 +522,12 @@ def spectrum(
                 values = np.array(ray[side]["re"]) + 1j * np.array(ray[side]["im"])
                 shown = abs(values) if modulus else _phase(values)
                 label = side if number == 0 else None
-                axes.plot(radii, shown, style, color=_colour(number), label=label, linewidth=1.6)
+                colour = palette.numbered(number).colour
+                axes.plot(radii, shown, style, color=colour, label=label, linewidth=1.6)
         axes.axvline(median, color=INK, linewidth=0.8, linestyle=":")
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.set(xlabel="frequency, length r", ylabel="|Φ|" if modulus else "phase of Φ, radians")
-        _legend_above(axes, 2)
+        _legend_above(axes)
         return _svg(figure, name)
 
 
@@ -340,22 +537,11 @@ def _phase(values: np.ndarray) -> np.ndarray:
     return np.where(noise, np.nan, np.unwrap(np.angle(values)))
 
 
-def strip(images: np.ndarray) -> bytes:
-    """Images side by side as a PNG with clear gaps, none larger than `THUMBNAIL` pixels.
-
-    Args:
-      images: `[n, H, W, ch]`, uint8 or floats in [0, 1], ch 1 or 3.
-    """
-    if images.dtype != np.uint8:
-        images = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    pictures = [Image.fromarray(one.squeeze(-1) if one.shape[-1] == 1 else one) for one in images]
-    for picture in pictures:
-        picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    width, height = pictures[0].size
-    gap = max(1, width // 8)
-    canvas = Image.new("RGBA", ((width + gap) * len(pictures) - gap, height), (0, 0, 0, 0))
-    for number, picture in enumerate(pictures):
-        canvas.paste(picture.convert("RGBA"), (number * (width + gap), 0))
+def png(image: np.ndarray) -> bytes:
+    """An image `[H, W, ch]`, uint8 or floats in [0, 1], ch 1 or 3, as the bytes of a PNG file."""
+    (pixels,) = as_pixels(image[None])
     buffer = io.BytesIO()
-    canvas.save(buffer, format="png", optimize=True)
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+        buffer, format="png", optimize=True
+    )
     return buffer.getvalue()

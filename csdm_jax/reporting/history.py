@@ -42,7 +42,7 @@ def read(path: Path, num_classes: int) -> History:
 
     Args:
       path: `metrics.jsonl`; one that is absent counts as empty.
-      num_classes: C.
+      num_classes: number of classes C.
     """
     if not path.exists():
         return History(0, {}, {})

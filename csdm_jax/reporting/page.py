@@ -17,18 +17,21 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from csdm_jax.data.class_names import spoken
 from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.evaluation.statistics import last_text
-from csdm_jax.reporting import figures, history, spectra
+from csdm_jax.reporting import figures, history, palette, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, snapshots
+from csdm_jax.sets.snapshots import Snapshot
 from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
+ROOM = 512  # pixels of the images of a class side by side, of large ones
 UNTESTED = "no test image"
 STAGES = ("extractors", "distillation", "evaluation")
 _TEMPLATES = jinja2.Environment(
@@ -50,6 +53,7 @@ class Run:
       history: its metrics, empty for a set that was not optimised here.
       timings: seconds by stage and `peak_memory_bytes` by stage.
       spectrum: see `csdm_jax.reporting.spectra`; None without one.
+      snapshots: of the images along the steps; none of a run older than these.
     """
 
     card: dict[str, Any]
@@ -57,6 +61,7 @@ class Run:
     history: History
     timings: dict[str, Any]
     spectrum: dict[str, Any] | None
+    snapshots: Sequence[Snapshot] = ()
 
     @property
     def method(self) -> str:
@@ -77,12 +82,20 @@ class Run:
     def class_names(self) -> list[str]:
         """One per class."""
         numbers = [str(label) for label in range(self.result.num_classes)]
-        return [printable(str(name)) for name in self.card.get("class_names", numbers)]
+        return [printable(spoken(str(name))) for name in self.card.get("class_names", numbers)]
 
     @property
     def order(self) -> np.ndarray:
         """`[C]` classes, head to tail; in label order where counts are unknown."""
         return head_to_tail(self.counts or [0] * self.result.num_classes)
+
+    @property
+    def looks(self) -> list[Snapshot]:
+        """The snapshots and, as the last, the set itself; none of a run without."""
+        if not self.snapshots:
+            return []
+        counts = self.counts or [0] * self.result.num_classes
+        return [*self.snapshots, snapshots.taken(self.history.steps, self.result, counts)]
 
     def tick(self, label: int) -> str:
         """Name and count of a class."""
@@ -104,7 +117,8 @@ def read(folder: Path) -> Run:
     except (FileNotFoundError, files.DamagedError):  # no result: a page can do without
         timings = {}
     past = history.read(folder / METRICS, result.num_classes)
-    return Run(card, result, past, timings, spectra.read(folder, card))
+    looks = snapshots.read(folder, past.steps)
+    return Run(card, result, past, timings, spectra.read(folder, card), looks)
 
 
 def render(
@@ -133,6 +147,13 @@ def render(
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
         images=_images(main, real or {}),
+        scale=(scale := figures.enlargement(pixels := main.result.images)),
+        height=scale * pixels.shape[1],
+        width=scale * pixels.shape[2],
+        paper=palette.PAPER,
+        grey=palette.GREY,
+        grey_on_dark=palette.GREY_ON_DARK,
+        frames=_frames(main),
         tiles=main.result.codec.tiles if "images" in main.result.stored else 1,
         loss_figures=_loss_figures(main),
         spectrum_figures=_spectrum_figures(main),
@@ -180,13 +201,23 @@ def _summary(main: Run, compared: dict[str, dict[str, Any]]) -> str:
     if main.method not in compared:
         return f"{text}."
     row = compared[main.method]
-    on = "held-out training images" if row["evaluated_on"] == "tuning" else "the test set"
-    text += f"; networks trained on them alone reach {last_text(row)} % on {on}"
+    text += f"; networks trained on them alone reach {last_text(row)} % on {_tested(main, row)}"
     if "random" not in compared or main.method == "random":
         return f"{text}."
     gain = row["last"] - compared["random"]["last"]
     side = "above" if gain >= 0 else "below"
     return f"{text}, {abs(gain):.1f} points {side} real images drawn at random."
+
+
+def _tested(main: Run, row: dict[str, Any]) -> str:
+    """What networks were tested on, and how many images that is where the card says so."""
+    number = main.card.get("test_images")
+    many = f"{number} " if number else ""
+    if row["evaluated_on"] == "tuning":
+        return f"{many}held-out training images"
+    if "holdout" in row["data"]:
+        return f"the test set, {many}images held out of the data"
+    return f"the test set of {number} images" if number else "the test set"
 
 
 def _numbers(main: Run, compared: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
@@ -241,15 +272,22 @@ def _accuracy_figures(
     """Drawings with their captions."""
     if not compared:
         return []
-    grouped = figures.groups("groups", {name: row["groups"] for name, row in compared.items()})
+    values = {name: {"all": row["last"]} | row["groups"] for name, row in compared.items()}
+    intervals = {
+        name: {"all": row["last_interval"]}
+        for name, row in compared.items()
+        if row["last_interval"]
+    }
+    grouped = figures.groups("groups", values, intervals)
     order, ticks = main.order, [main.tick(label) for label in main.order]
     series = {name: _floats(row["by_class"])[order] for name, row in compared.items()}
     drawn = figures.by_class("classes", series, ticks, x="test accuracy, %")
     lines = _learning_curves(runs, compared)
     learnt = figures.curves("epochs", lines, x="evaluation epoch", y="test accuracy, %")
     return [
-        (Markup(grouped), "Mean accuracy of many-, medium- and few-shot classes: the classes by "
-         "training count, in thirds."),
+        (Markup(grouped), "Mean accuracy of all classes, and of many-, medium- and few-shot ones: "
+         "the classes by training count, in thirds. Lines: 95 % interval of the mean over networks "
+         "(Student's t), cut at 0 and 100."),
         (Markup(learnt), "Test accuracy while fresh networks train on the distilled images, mean "
          "over all networks. The last epoch counts; no epoch is selected."),
         (Markup(drawn), "Accuracy of each class after the last epoch, mean over all networks; "
@@ -275,7 +313,8 @@ def _learning_curves(
         ]
         longest = max(map(len, histories))
         table = np.array([h for h in histories if len(h) == longest], float)
-        curves.append((method, table[0, :, 0], table[:, :, 2].mean(axis=0)))
+        mean = table[:, :, 2].mean(axis=0)
+        curves.append((method, table[0, :, 0], mean, palette.of_method(method)))
     return curves
 
 
@@ -296,31 +335,45 @@ def _class_table(main: Run, compared: dict[str, dict[str, Any]]) -> dict[str, An
 def _images(main: Run, real: dict[int, np.ndarray]) -> list[dict[str, Any]]:
     """A row for each class shown: name, count and two strips, head to tail."""
     rows = []
+    most = max(2, min(SHOWN_IMAGES, ROOM // main.result.images.shape[2]))
     for label in main.order[figures.spaced(len(main.order), SHOWN_CLASSES)]:
-        own = main.result.of_class(label)[:SHOWN_IMAGES]
+        own = main.result.of_class(label)
         pictures = {"distilled": own, "real": real.get(int(label), own[:0])}
+        strips = {kind: _addresses(some[:most]) for kind, some in pictures.items() if len(some)}
         rows.append(
             {
                 "name": main.class_names[label],
                 "count": main.counts[label] if main.counts else None,
-                "strips": [
-                    {"kind": kind, "number": len(some), "address": _address(figures.strip(some))}
-                    for kind, some in pictures.items()
-                    if len(some)
-                ],
+                "strips": strips,
             }
         )
     return rows
+
+
+def _frames(main: Run) -> list[dict[str, Any]]:
+    """The images along the steps, the distilled set's last: step and a row a class each."""
+    return [
+        {
+            "step": look.step,
+            "rows": [
+                (main.tick(label), _addresses(look.images[look.labels == label]))
+                for label in dict.fromkeys(look.labels.tolist())
+            ],
+        }
+        for look in main.looks
+    ]
+
+
+def _addresses(images: np.ndarray) -> list[str]:
+    return [
+        "data:image/png;base64," + base64.b64encode(figures.png(one)).decode() for one in images
+    ]
 
 
 def shown_classes(counts: Sequence[int]) -> list[int]:
     """The classes whose images the page shows."""
     order = head_to_tail(counts)
     return order[figures.spaced(len(order), SHOWN_CLASSES)].tolist()
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _loss_figures(main: Run) -> list[tuple[Markup, str]]:
@@ -331,7 +384,10 @@ def _loss_figures(main: Run) -> list[tuple[Markup, str]]:
     found = [_loss(main)]
     means = [name for name in past.scalars if name.startswith("mean ")]
     if means:
-        lines = [(name.removeprefix("mean "), *past.smoothed(name)) for name in means]
+        lines = [
+            (name.removeprefix("mean "), *past.smoothed(name), palette.plain(number))
+            for number, name in enumerate(means)
+        ]
         drawn = figures.curves(
             "parts", lines, x="distillation step", y="mean over classes", logarithmic=True
         )
@@ -357,20 +413,11 @@ _PARTS_CAPTIONS = {
 
 def _loss(main: Run) -> tuple[Markup, str]:
     """The loss and, where the card has the weights, the terms that add up to it."""
-    past, config = main.history, flatten(main.card.get("config", {}))
-    lines = [("loss", *past.smoothed("loss"))]
+    lines = figures.loss_terms(main.history, main.card)
     caption = "Loss over the steps, running mean over a fiftieth of the run."
-    weighted = {"distill.loss_scale", "distill.calibration"} <= config.keys()
-    if weighted and {"matching", "calibration"} <= past.scalars.keys():
-        for label, name, weight in (
-            ("matching", "matching", config["distill.loss_scale"]),
-            ("calibration", "calibration", config["distill.calibration"]),
-        ):
-            if weight:
-                steps, values = past.smoothed(name)
-                lines.append((label, steps, weight * values))
+    if len(lines) > 1:
         caption = (
-            "Loss over the steps and its two terms as they are weighted in it: matching of the "
+            "Loss over the steps and its terms as they are weighted in it: matching of the "
             "feature distributions, and calibration, the cross-entropy of the trained extractor. "
             "Running means over a fiftieth of the run."
         )
@@ -395,8 +442,8 @@ def _spectrum_figures(main: Run) -> list[tuple[Markup, str]]:
             )
             part = "modulus" if modulus else "phase"
             caption = (
-                f"{which} class {one['name']}, {part}: {_several(one['real'], 'real image')}, "
-                f"{one['synthetic']} synthetic."
+                f"{which} class {spoken(one['name'])}, {part}: "
+                f"{_several(one['real'], 'real image')}, {one['synthetic']} synthetic."
             )
             found.append((Markup(drawn), caption))
     return found

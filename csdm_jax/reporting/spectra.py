@@ -7,7 +7,7 @@ spectral measure draws: what the distance integrates, made visible. They are kep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +82,19 @@ def measure(
       images and `rays`, each a dict of `real` and `synthetic`: lists `re` and `im` over the radii.
     """
     key = root_key("spectrum", 0)
-    draws = np.asarray(sample_frequencies(key, kernel, DRAWS, network.feature_dim), np.float64)
+    draw = jax.jit(sample_frequencies, static_argnums=(1, 2, 3))  # one program, not fifty
+    draws = np.asarray(draw(key, kernel, DRAWS, network.feature_dim), np.float64)
     lengths = np.linalg.norm(draws, axis=1)
     median = float(np.median(lengths))
     radii = np.linspace(0.0, 2.0 * median, RADII)
     rays = draws[:DIRECTIONS] / lengths[:DIRECTIONS, None]
     frequencies = jnp.asarray((rays[:, None] * radii[:, None]).reshape(-1, draws.shape[1]))
 
+    forward = jax.jit(lambda rows: network.apply(params, normaliser(rows))[1])
+    of_features = jax.jit(lambda raw: characteristic_function(unit_features(raw), frequencies))
+
     def functions(images: np.ndarray) -> list[dict[str, list[float]]]:
-        features = unit_features(_features(network, params, normaliser, images))
-        values = np.asarray(characteristic_function(features, frequencies))
+        values = np.asarray(of_features(_features(forward, images)))
         return [{"re": _listed(ray.real), "im": _listed(ray.imag)} for ray in _split(values)]
 
     decoded, targets = (np.asarray(array) for array in result.training_data())
@@ -131,13 +134,10 @@ def _real(host: HostData, label: int) -> np.ndarray:
     return host.take(first + rows)
 
 
-def _features(
-    network: Network, params: Any, normaliser: Normaliser, images: np.ndarray
-) -> jax.Array:
+def _features(forward: Callable[[np.ndarray], jax.Array], images: np.ndarray) -> np.ndarray:
     """`[n, d]`."""
-    forward = jax.jit(lambda rows: network.apply(params, normaliser(rows))[1])
     parts = [forward(images[first : first + FORWARD]) for first in range(0, len(images), FORWARD)]
-    return jnp.concatenate(parts)
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 def _split(values: np.ndarray) -> np.ndarray:

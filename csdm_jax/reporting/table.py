@@ -17,6 +17,7 @@ from csdm_jax.evaluation.statistics import (
     last_text,
     listed,
     mean_by_class,
+    possible,
 )
 from csdm_jax.reporting import figures, page
 from csdm_jax.runtime import interruption
@@ -126,10 +127,11 @@ def tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _interval(values: np.ndarray) -> list[float] | None:
     """95 % interval `[low, high]` of the mean, to a hundredth; None for a single value.
 
-    The values count as independent, though networks of one distillation seed share its images.
+    The values count as independent, though networks of one distillation seed share its images. It
+    is cut at 0 and 100.
     """
-    mean, half = interval(values)
-    return None if half is None else [round(mean - half, 2), round(mean + half, 2)]
+    ends = possible(*interval(values))
+    return None if ends is None else [round(end, 2) for end in ends]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -206,6 +208,8 @@ def write(
 ) -> list[dict[str, Any]]:
     """Draws every run's images and curves, writes the table and the page, prints the table.
 
+    And of the page's run the images along the steps, `steps.gif`.
+
     Args:
       workdir: where table and page are written.
       folders: where the runs of this experiment write; those not distilled yet are left out.
@@ -225,6 +229,8 @@ def write(
         interruption.check("before the figures of a run")
         files.write_bytes(folder / "images.png", figures.draw_images(run.result, run.card))
         files.write_bytes(folder / "curves.png", figures.draw_curves(run.history, run.card))
+    if looks := runs[-1].looks:
+        files.write_bytes(workdir / "steps.gif", figures.draw_steps(looks, runs[-1].card))
     interruption.check("before the page")
     rows = gather(folders, of_the_run)
     if rows:

@@ -40,7 +40,12 @@ class Rule:
 
 
 class Field(NamedTuple):
-    """One field: its default and its rule."""
+    """One field of a configuration.
+
+    Attributes:
+      default: its value where nothing else is said; it satisfies the rule.
+      rule: what is accepted in its place.
+    """
 
     default: Any
     rule: Rule
@@ -72,7 +77,7 @@ def choice(names: Collection[str]) -> Rule:
 
 
 def several(rule: Rule, *, least: int = 0) -> Rule:
-    """A tuple whose members all satisfy `rule`."""
+    """A tuple of different members, `least` or more, that all satisfy `rule`."""
     return Rule(
         f"a tuple of {least} or more, all different, each {rule._words}",
         lambda v: (

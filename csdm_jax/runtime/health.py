@@ -19,6 +19,10 @@ def finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves], bool))
 
 
+finite_now = jax.jit(finite)
+"""`finite` outside a program: one small program, not one for each leaf."""
+
+
 def no_nan(tree: Any) -> jax.Array:
     """Whether no number of a pytree is NaN; infinity may be where a minimum starts from."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]

@@ -52,3 +52,15 @@ def home(remedy: str) -> Path:
 def from_environment(name: str) -> Path | None:
     """The path in an environment variable; None when it is not set, or empty."""
     return given(text) if (text := os.environ.get(name)) else None
+
+
+def cache(remedy: str) -> Path:
+    """The user's folder of caches: XDG_CACHE_HOME, or `~/.cache`.
+
+    Args:
+      remedy: what else can be given where there is none.
+
+    Raises:
+      PathError: when it is not known.
+    """
+    return from_environment("XDG_CACHE_HOME") or home(remedy) / ".cache"

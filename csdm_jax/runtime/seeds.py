@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import jax
 
-STAGES = ("extractors", "distillation", "evaluation", "spectrum", "reference", "untrained")
+STAGES = (
+    "extractors",
+    "distillation",
+    "evaluation",
+    "spectrum",
+    "reference",
+    "untrained",
+    "loss scale",
+)
 
 
 def root_key(stage: str, seed: int) -> jax.Array:

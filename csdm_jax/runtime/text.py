@@ -15,10 +15,11 @@ def printable(text: str) -> str:
     caf\xe9 two\nlines
     """
     whole = unicodedata.normalize("NFC", text)
-    return "".join(one if one.isprintable() else _escaped(one) for one in whole)
+    return "".join(one if one.isprintable() else escaped(one) for one in whole)
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    r"""A character by its number: `\xe9`, `\u732b`."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
         return f"\\x{code - 0xDC00:02x}"

@@ -34,7 +34,7 @@ def label_robust_score(
       hard: acc(syn, hard), the same shape.
       own: acc(syn, any), likewise.
       random: acc(rdm, any), likewise.
-      weight: w.
+      weight: the weight w, in [0, 1].
 
     Returns:
       float64 in [0, 1], of the accuracies' shape. Higher is better.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from csdm_jax.data.class_names import spoken
 from csdm_jax.data.longtail import factor_text, head_to_tail, own_factor
-from csdm_jax.evaluation.statistics import GROUPS
+from csdm_jax.evaluation.statistics import GROUPS, possible
 from csdm_jax.reporting.table import group_cells, width_text
 from csdm_jax.reporting.table import markdown as table
 
@@ -58,7 +59,7 @@ def _accuracy(score: dict[str, Any]) -> list[str]:
         [
             name,
             str(len(found["last"]["values"])),
-            _with_interval(found["last"], 1),
+            _with_interval(found["last"], 1, 100.0),
             f"{found['best']['mean']:.1f}",
             *group_cells(found["groups"]),
         ]
@@ -69,7 +70,8 @@ def _accuracy(score: dict[str, Any]) -> list[str]:
     return [
         *table(ACCURACY, rows),
         "",
-        "Accuracy in percent: mean over networks ± half of its 95 % interval (Student's t). best: "
+        "Accuracy in percent: mean over networks ± half of its 95 % interval (Student's t), "
+        "or its ends in brackets where they are cut at 0 or 100. best: "
         "selected on the test set, for comparison only. many / medium / few: classes by training "
         f"count at {factor}, in thirds.",
     ]
@@ -79,7 +81,12 @@ def _by_class(score: dict[str, Any]) -> list[str]:
     """Accuracy of every class by every architecture, head to tail."""
     columns = [found["by_class"] for found in score["accuracy"].values()]
     rows = [
-        [name, str(count), str(images), *("-" if one is None else f"{one:.1f}" for one in cells)]
+        [
+            spoken(name),
+            str(count),
+            str(images),
+            *("-" if one is None else f"{one:.1f}" for one in cells),
+        ]
         for name, count, images, *cells in zip(
             score["class_names"],
             score["data"]["counts"],
@@ -103,7 +110,9 @@ def _robust(score: dict[str, Any]) -> list[list[str]]:
         for real, values in by_real.items()
     ]
     names = ("network", "references")
-    scores = [[*key, *(_with_interval(values[one], 3) for one in SCORES)] for *key, values in found]
+    scores = [
+        [*key, *(_with_interval(values[one], 3, 1.0) for one in SCORES)] for *key, values in found
+    ]
     parts = [[*key, *(f"{values[one]['mean']:.3f}" for one in PARTS)] for *key, values in found]
     soft = score["set"]["labels"] == "soft"
     taught = "with soft labels by the networks of `real`" if soft else "with hard labels"
@@ -112,7 +121,7 @@ def _robust(score: dict[str, Any]) -> list[list[str]]:
             *table((*names, *SCORES.values()), scores),
             "",
             "LRS, ARS: label-robust and augmentation-robust score (DD-Ranking, arXiv 2505.13300), "
-            "in [0, 1], from accuracies as fractions: LRS = u((IOR - HLR) / 2), ARS = "
+            "in [0, 1], ± as above, from accuracies as fractions: LRS = u((IOR - HLR) / 2), ARS = "
             "u((set - random + set plain - random plain) / 2), u(a) = (e^a - e^-1) / (e - e^-1). "
             "u(0) = 0.269: no better than random and no worse than all real images.",
         ],
@@ -129,8 +138,12 @@ def _robust(score: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def _with_interval(summary: dict[str, Any], digits: int) -> str:
-    """Mean ± half width."""
-    half = summary["half_width"]
-    spread = "" if half is None else f" ± {half:.{digits}f}"
-    return f"{summary['mean']:.{digits}f}{spread}"
+def _with_interval(summary: dict[str, Any], digits: int, most: float) -> str:
+    """Mean ± half width; with the ends instead, where one is not a possible value and is cut."""
+    mean, half = summary["mean"], summary["half_width"]
+    ends = possible(mean, half, 0.0, most)
+    if ends is None:
+        return f"{mean:.{digits}f}"
+    if ends == (mean - half, mean + half):
+        return f"{mean:.{digits}f} ± {half:.{digits}f}"
+    return f"{mean:.{digits}f} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"

@@ -26,7 +26,7 @@ from csdm_jax.storage.npz import read_npz
 FIELDS = ("parameterisation", "factor", "num_classes")
 ARRAYS, CARD = "distilled.npz", "card.json"
 DIGEST = "distilled_sha256"
-"""Field of the card: the SHA-256 of the arrays' file."""
+"""The card's field with the SHA-256 of the arrays' file."""
 KINDS = {
     "hard": "hard (class index)",
     "probabilities": "soft (class probabilities)",
@@ -45,7 +45,7 @@ class DistilledSet:
       labels: of each of the n stored images: int32 `[n]`, or float32 `[n, K]` (soft).
       parameterisation: name of `csdm_jax.parameterisations`.
       factor: its factor.
-      num_classes: K.
+      num_classes: number of classes K.
       logits: whether soft labels are logits rather than probabilities.
       lr: learning rate that was distilled with the images, for gradient descent on them; None when
         evaluation has its own.
@@ -82,7 +82,7 @@ class DistilledSet:
     def probabilities(self) -> np.ndarray:
         """float32 `[n, K]`: class probabilities of each stored image, whatever its labels are."""
         if not self.soft:
-            return np.asarray(jax.nn.one_hot(self.labels, self.num_classes))
+            return np.eye(self.num_classes, dtype=np.float32)[self.labels]
         labels = jax.nn.softmax(jnp.asarray(self.labels)) if self.logits else self.labels
         return np.asarray(labels, np.float32)
 
@@ -99,7 +99,7 @@ class DistilledSet:
         return np.asarray(self.codec.decode(_arrays(self.stored)), np.float32)
 
     def of_class(self, label: int) -> np.ndarray:
-        """Those of `images` that belong to a class."""
+        """Those of `images` that belong to a class, float32 `[k, H, W, ch]`."""
         images = self.images
         return images[np.repeat(self.classes, len(images) // len(self.labels)) == label]
 
@@ -112,7 +112,7 @@ class DistilledSet:
         """
         codec = self.codec
         images = codec.decode(_arrays(self.stored))
-        return images, jnp.repeat(jnp.asarray(self.probabilities), codec.tiles, axis=0)
+        return images, jnp.asarray(np.repeat(self.probabilities, codec.tiles, axis=0))
 
 
 def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -120,7 +120,7 @@ def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def decoded(stored: DistilledSet) -> DistilledSet:
-    """The set with its mosaics cut and up-sampled, so that any code can train on it."""
+    """The set with its mosaics cut and up-sampled to images float32 `[n * tiles, H, W, ch]`."""
     images, kept = np.asarray(stored.training_data()[0], np.float32), stored.images
     return dataclasses.replace(
         stored,
@@ -230,6 +230,9 @@ def save(folder: Path, distilled: DistilledSet, card: dict[str, Any]) -> None:
 
 def load(folder: Path) -> tuple[DistilledSet, dict[str, Any]]:
     """Reads a distilled set and its card back. Pickled objects in the file are refused.
+
+    Args:
+      folder: with `distilled.npz` and `card.json`.
 
     Raises:
       FileNotFoundError: when there is none in `folder`.

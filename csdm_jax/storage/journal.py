@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Journal:
                 file.write(data)
         self._length += len(data)
         self._digest.update(data)
+
+    def lines(self) -> Iterator[str]:
+        """All lines."""
+        with self._paths[0].open() as file:
+            yield from file
 
     def mark(self) -> dict[str, Any]:
         """The place after the last line, as JSON holds it; the disk has all before it."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.serialization
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
 from csdm_jax.data.device import DeviceData
@@ -48,7 +49,7 @@ class Pool(NamedTuple):
 
     @property
     def size(self) -> int:
-        """K."""
+        """The number K of networks."""
         return len(jax.tree.leaves(self.trained)[0])
 
 
@@ -174,7 +175,7 @@ def ensure(
             _train_missing(paths, root_key("extractors", seed), record, trainer, data)
         members = [_load(path, record) for path in paths]
     whole = [member for member in members if member is not None]
-    return jax.tree.map(lambda *leaf: jnp.stack(leaf), *whole)
+    return jax.tree.map(lambda *leaf: jnp.asarray(np.stack(leaf)), *whole)
 
 
 def _describe(path: Path, description: dict[str, Any]) -> None:
@@ -261,7 +262,7 @@ def _load(path: Path, record: Ends) -> dict[str, Params] | None:
                 f"extractor {path} does not hold the weights of {record.network.name}: delete the "
                 "file, it will be trained again"
             )
-        if not health.finite(weights[name]):
+        if not health.finite_now(weights[name]):
             raise FloatingPointError(
                 f"extractor {path}: its {name} weights are not finite: delete the file, it will be "
                 "trained again"

@@ -40,11 +40,12 @@ class Recipe:
       epochs: passes over the data, at least 1.
       batch: images a step; the last, partial batch of an epoch is masked, not dropped.
       optimiser: a name of `csdm_jax.training.optimisers`.
-      learning_rate: initial step size.
+      learning_rate: initial step size, positive.
       momentum: in [0, 1).
       weight_decay: non-negative.
-      decay_at: fractions of the training at which the learning rate is multiplied by `decay`.
-      decay: that factor.
+      decay_at: fractions of the training, in (0, 1), at which the learning rate is multiplied by
+        `decay`.
+      decay: that factor, positive.
       augmentation: drawn afresh for every image and step.
       cutmix: probability of CutMix in a step, in [0, 1].
       logit_adjustment: tau; the loss reads `logits + tau log prior` (Menon et al. 2021), which
@@ -294,8 +295,8 @@ class Trainer:
         """One network's state before the first step, and the key of its steps."""
         init_key, step_key = jax.random.split(job.keys[number])
         params = job.start(number) if job.start else self.network.init(init_key)
-        none_yet = jnp.zeros((self._steps_per_epoch, self.recipe.batch), jnp.int32)
-        return _State(params, self._optimiser.init(params), none_yet), step_key
+        none_yet = jnp.asarray(np.zeros((self._steps_per_epoch, self.recipe.batch), np.int32))
+        return _State(params, jax.jit(self._optimiser.init)(params), none_yet), step_key
 
     def _stepper(self, strategy: parallel.Strategy, *, streamed: bool = False) -> Stepper:
         """The compiled step of a strategy; strategies with the same step share it."""
@@ -386,7 +387,7 @@ def _chunks(epochs: int, report_every: int, per_epoch: int) -> list[tuple[int, i
 def _check_finite(label: str, first: int, loss: np.ndarray, params: Params) -> None:
     """Stops at the first bad loss of some steps, or at bad weights after them."""
     fault = health.first_fault({"loss": np.isfinite(loss)})
-    if fault is None and not health.finite(params):
+    if fault is None and not health.finite_now(params):
         fault = len(loss) - 1, "weights"
     if fault:
         raise FloatingPointError(

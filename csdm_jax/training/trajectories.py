@@ -31,12 +31,12 @@ class Trajectories(NamedTuple):
 
     @property
     def size(self) -> int:
-        """K."""
+        """The number K of networks."""
         return len(jax.tree.leaves(self.snapshots)[0])
 
     @property
     def length(self) -> int:
-        """S, at least 2."""
+        """The number S of snapshots, at least 2."""
         return jax.tree.leaves(self.snapshots)[0].shape[1]
 
     def at(self, network: jax.Array, snapshot: jax.Array) -> Params:

@@ -249,7 +249,7 @@ def test_missing_dependency_of_tfds_is_named(monkeypatch):
 
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install importlib_resources"):
+    with pytest.raises(ImportError, match=r"importlib_resources is not installed: .*\[tfds\]"):
         tfds_source._import_tfds()
 
 

@@ -1,5 +1,6 @@
 """The loop: resume at every step, bad numbers at every place."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,9 +10,11 @@ import pytest
 from csdm_jax.distillation import loop as loop_module
 from csdm_jax.distillation.loop import Cadence
 from csdm_jax.runtime import interruption
+from csdm_jax.sets import snapshots
 from tests.faults.damage import delete, regular_files
 from tests.faults.poison import SITES, poisoned
 from tests.problem import make_loop, tiny_config
+from tests.storage import test_events
 
 STEPS = 7
 CADENCE = Cadence(log_every=2, checkpoint_every=3)
@@ -33,9 +36,19 @@ def run(loop, folder, *, cadence=CADENCE, seed=0):
     ).read_bytes()
 
 
+def looks(folder):
+    """The bytes of the snapshots by name."""
+    return {path.name: path.read_bytes() for path in (folder / "snapshots").iterdir()}
+
+
 @pytest.fixture(scope="module")
-def unbroken(loop, tmp_path_factory):
-    return run(loop, tmp_path_factory.mktemp("unbroken"))
+def unbroken_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("unbroken")
+
+
+@pytest.fixture(scope="module")
+def unbroken(loop, unbroken_folder):
+    return run(loop, unbroken_folder)
 
 
 class PowerCutError(Exception):
@@ -63,11 +76,42 @@ def cut_after(loop, steps, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
-def test_a_run_cut_at_any_step_ends_in_the_same_bytes(loop, unbroken, stop, tmp_path):
+def test_a_run_cut_at_any_step_ends_in_the_same_bytes(
+    loop, unbroken, unbroken_folder, stop, tmp_path
+):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
         cut_after(loop, stop, patch)
         run(loop, tmp_path)
     assert run(loop, tmp_path) == unbroken
+    assert looks(tmp_path) == looks(unbroken_folder)
+
+
+def test_snapshots_are_of_the_images_along_the_run(loop, unbroken, unbroken_folder, tiny):
+    found = snapshots.read(unbroken_folder, STEPS)
+    assert [one.step for one in found] == [0, 2, 4]
+    first = loop.method.result(loop.begin(jax.random.key(0))[0])
+    order = np.argsort(-np.array(tiny.host.counts), kind="stable")
+    np.testing.assert_array_equal(found[0].labels, np.repeat(order, 2))
+    expected = np.concatenate([first.of_class(label) for label in order])
+    np.testing.assert_array_equal(found[0].images, np.rint(expected * 255).astype(np.uint8))
+    assert (found[0].images != found[-1].images).any()
+
+
+def test_snapshots_of_another_run_do_not_stay(loop, unbroken_folder, unbroken, tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "00000001.npz").write_bytes(b"")
+    run(loop, tmp_path)
+    assert looks(tmp_path) == looks(unbroken_folder)
+
+
+def test_events_are_the_metrics_whether_the_run_was_cut_or_not(loop, unbroken, tmp_path):
+    cadence = dataclasses.replace(CADENCE, tensorboard=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
+        cut_after(loop, 5, patch)
+        run(loop, tmp_path, cadence=cadence)
+    assert run(loop, tmp_path, cadence=cadence) == unbroken
+    rows = list(map(json.loads, unbroken[1].splitlines()))
+    assert test_events.read(tmp_path / "tensorboard") == test_events.expected(rows)
 
 
 def test_metrics_have_every_step_once(unbroken):

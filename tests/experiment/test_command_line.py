@@ -17,6 +17,7 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting import table
 from csdm_jax.storage import files
+from tests import commands
 from tests.finished import write_run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,10 +74,12 @@ def test_a_wrong_argument_of_a_config_is_one_line(tmp_path):
     assert line == "error: config argument imb='ten': it must be of type float (see --help)"
 
 
-def test_a_word_without_a_flag_and_a_missing_config_are_one_line():
-    assert one_line(run(DIGITS, "steps=3")).endswith("without a flag: steps=3 (see --help)")
-    assert "--config must have a value" in one_line(run())
-    none = run(DIGITS, program=("-m", "csdm_jax.score"))
+def test_a_word_without_a_flag_and_a_missing_config_are_one_line(tmp_path):
+    main = "csdm_jax.main"
+    lines = [(main, DIGITS, "steps=3"), (main,), ("csdm_jax.score", DIGITS)]
+    word, missing, none = commands.run_all(tmp_path, lines)
+    assert one_line(word).endswith("without a flag: steps=3 (see --help)")
+    assert "give one of cifar100_lt, cifar10_lt, digits_lt" in one_line(missing)
     assert "give one file or folder of a set, got []" in one_line(none)
 
 
@@ -270,7 +273,9 @@ def test_files_come_before_the_screen(tmp_path):
 
 
 def test_a_config_that_is_not_there_is_told_which_ones_are(tmp_path):
-    said = one_line(run("--config=configs/own_dat.py"))
+    wrong = ("--config=configs/own_dat.py", f"--config={tmp_path}")
+    file, folder = commands.run_all(tmp_path, [("csdm_jax.main", flag) for flag in wrong])
+    said = one_line(file)
     assert "configs/own_dat.py does not exist: there are " in said and "configs/own_data.py" in said
-    said = one_line(run(f"--config={tmp_path}"))
+    said = one_line(folder)
     assert f"{tmp_path} is a folder: give --config={tmp_path}/config.json" in said

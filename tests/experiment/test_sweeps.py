@@ -19,7 +19,7 @@ from csdm_jax.experiment import stages, sweeps
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
-from tests.faults import runs
+from tests import commands
 from tests.test_main import SMALL
 
 ROOT = Path(__file__).parent.parent.parent
@@ -291,46 +291,32 @@ def test_the_same_command_skips_what_is_finished_without_starting_it(swept):
     assert "ipc=1," not in file.read_text() and not (out / "ipc=3,method=dm").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--sweep=config.sdd.scal=1", "did you mean config.sdd.scale?"),
-        ("--sweep=config.sdd.scale=1 --jobs=0", "--jobs=0: it must be 1 or more"),
-        ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm_jax.main go behind ' -- '"),
-        ("--sweep=config.sdd.scale=1 -- --workdir=a", "--workdir behind --"),
-        ("--sweep=config.sdd.scale=1 -- --config.sdd.scale=2", "is swept and set"),
-        ("--sweep=config.sdd.scale=1 -- --steps=2", "Unknown command line flag 'steps'"),
-        ("--sweep=config.sdd.scale=1 -- --config.sdd.nu=x", "it must be a number in (0, 1000)"),
-    ],
-)
-def test_bad_input_is_answered_before_anything_starts(flags, message, tmp_path):
-    line = [sys.executable, "launch/sweep.py", "--config=configs/digits_lt.py"]
-    line += [f"--out={tmp_path / 'none'}", *shlex.split(flags)]
-    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
+BAD = [
+    ("--sweep=config.sdd.scal=1", "did you mean config.sdd.scale?"),
+    ("--sweep=config.sdd.scale=1 --jobs=0", "--jobs=0: it must be 1 or more"),
+    ("--sweep=config.sdd.scale=1 --data_dir=a", "flags of csdm distil go behind ' -- '"),
+    ("--sweep=config.sdd.scale=1 -- --workdir=a", "--workdir behind --"),
+    ("--sweep=config.sdd.scale=1 -- --config.sdd.scale=2", "is swept and set"),
+    ("--sweep=config.sdd.scale=1 -- --steps=2", "Unknown command line flag 'steps'"),
+    ("--sweep=config.sdd.scale=1 -- --config.sdd.nu=x", "it must be a number in (0, 1000)"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """What each bad input is answered with, and the folder that none should make."""
+    folder = tmp_path_factory.mktemp("refused")
+    base = ("csdm_jax.sweep", "--config=configs/digits_lt.py", f"--out={folder / 'none'}")
+    found = commands.run_all(folder, [(*base, *shlex.split(flags)) for flags, _ in BAD])
+    return folder / "none", dict(zip((flags for flags, _ in BAD), found, strict=True))
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD)
+def test_bad_input_is_answered_before_anything_starts(flags, message, refused):
+    none, results = refused
+    result = results[flags]
     assert result.returncode != 0 and message in result.stderr
-    assert "Traceback" not in result.stderr and not (tmp_path / "none").exists()
-
-
-def loss_scales(folder, axes):
-    command = [sys.executable, "launch/loss_scales.py", "--config=configs/digits_lt.py"]
-    command += [f"--sweep={axes}", f"--out={folder}", "--", *runs.SMALL]
-    return subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, timeout=600)
-
-
-def test_loss_scales_bring_all_points_to_the_gradient_of_the_configuration(tmp_path):
-    done = loss_scales(tmp_path, "config.method:config.sdd.scale=csdm:1,csdm:2,dm:1")
-    assert done.returncode == 0, done.stderr
-    (axis,) = sweeps.parse(done.stdout.strip())
-    assert axis.fields == ("method", "sdd.scale", "distill.loss_scale")
-    own, doubled, linear = (row[-1] for row in axis.rows)
-    assert own == 300.0  # the configuration's own
-    assert doubled == pytest.approx(own / 4, rel=0.3)  # the distance is about quadratic here
-    assert 0 < linear != own
-
-
-def test_loss_scales_take_one_axis(tmp_path):
-    done = loss_scales(tmp_path, "config.sdd.scale=1,2 config.sdd.kernel=rbf,laplace")
-    assert done.returncode == 1 and "join their fields" in done.stderr
+    assert "Traceback" not in result.stderr and not none.exists()
 
 
 STOPPED = """

@@ -16,6 +16,7 @@ import csdm_jax as cj
 
 LOSSES = [cj.sdd, cj.sdd_loss, cj.cfd_loss]
 C, N, M, D, T = 3, 7, 4, 5, 11
+RNG = np.random.default_rng(0)
 
 
 def draw(*shape, seed=0):
@@ -490,6 +491,60 @@ def test_refusals_of_sdd():
         cj.sdd(*ONE, y_weights=jnp.ones(2))
     with pytest.raises(ValueError, match=r"frequency_chunk must be at least 1"):
         cj.sdd(*ONE, frequency_chunk=0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_unbiased_sdd_has_the_expectation_of_the_u_statistic(weighted):
+    """Exactly, for each frequency: kernels `cos t.(x - y)` without each row's with itself."""
+    u, v = (RNG.uniform(0.1, 2, n) if weighted else np.ones(n) for n in (N, M))
+    x, y, t = (np.asarray(a, np.float64) for a in ONE)
+
+    def gram(a, b):
+        return np.mean(np.cos((a[:, None] - b[None, :]) @ t.T), axis=-1)
+
+    expected = -2 * u @ gram(x, y) @ v / (u.sum() * v.sum())
+    for rows, weights in ((x, u), (y, v)):
+        pairs = np.outer(weights, weights) * ~np.eye(len(rows), dtype=bool)
+        expected += np.sum(pairs * gram(rows, rows)) / pairs.sum()
+    weights = {"x_weights": u, "y_weights": v} if weighted else {}
+    for chunk in (None, 4):
+        found = cj.sdd(*ONE, unbiased=True, frequency_chunk=chunk, **weights)
+        assert float(found) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ValueError, match="needs two rows of y with a weight above 0, got 1"):
+        cj.sdd(ONE[0], ONE[1][:1], ONE[2], unbiased=True)
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_several_scales_are_those_of_scaled_frequencies(chunk):
+    scales = (0.5, 1.0, 3.0)
+    expected = [float(cj.sdd(*ONE[:2], s * FREQUENCIES)) for s in scales]
+    mean, apart = cj.sdd(*ONE, scales=scales, return_per_scale=True, frequency_chunk=chunk)
+    np.testing.assert_allclose(apart, expected, rtol=1e-4)
+    assert float(mean) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(cj.sdd(*ONE, scales=scales)) == pytest.approx(np.mean(expected), rel=1e-5)
+    together = jnp.concatenate([s * FREQUENCIES for s in scales])
+    for loss in LOSSES[1:]:
+        found = loss(*ALL, alpha=ALPHAS, scales=scales, frequency_chunk=chunk)
+        np.testing.assert_allclose(found, loss(*ALL[:2], together, alpha=ALPHAS), rtol=1e-5)
+
+
+def test_several_scales_share_one_product():
+    text = jax.jit(functools.partial(cj.sdd, scales=(0.5, 1.0, 3.0))).lower(*ONE).as_text()
+    products = [p for p in re.findall(r"dot_general.*-> tensor<(\w+)>", text) if p[0] != "1"]
+    assert sorted(products) == [f"{M}x{T}xf32", f"{N}x{T}xf32"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scales": (1.0, -1.0)}, "scales must be positive finite numbers, got"),
+        ({"scales": ()}, r"scales must be positive finite numbers, got \(\)"),
+        ({"return_per_scale": True}, "return_per_scale needs scales, got None"),
+    ],
+)
+def test_refusals_of_scales(options, message):
+    with pytest.raises(ValueError, match=message):
+        cj.sdd(*ONE, **options)
 
 
 def test_memory_in_chunks_is_bounded_whatever_the_number_of_samples():

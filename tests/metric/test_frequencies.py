@@ -24,6 +24,8 @@ CASES = [
     for method in ("iid", "qmc", "orthogonal")
     if (kernel, method) != (cj.Laplace(0.4), "orthogonal")
 ]
+MIXED = cj.Mixture((cj.RBF(1.0), cj.Laplace(0.4), cj.Matern(0.3, 1.5)))
+CASES += [(MIXED, "iid"), (MIXED, "qmc")]
 UNLIKE = (cj.RBF(1.0), cj.Matern(1.0, 1.5), cj.Laplace(0.4))
 SAMPLE = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)) * 0.6, jnp.float32)
 
@@ -176,3 +178,50 @@ def test_bad_requests_are_refused():
         cj.sample_frequencies(key, cj.RBF(1.0), 0, 2)
     with pytest.raises(ValueError, match=r"dim must be at least 1, got 0"):
         cj.sample_frequencies(key, cj.RBF(1.0), 8, 0)
+
+
+class Normals:
+    """A distribution as NumPyro has them, of one number or of a vector."""
+
+    def __init__(self, *event_shape):
+        self.event_shape = event_shape
+
+    def sample(self, key, sample_shape):
+        return jax.random.normal(key, (*sample_shape, *self.event_shape))
+
+
+@pytest.mark.parametrize("distribution", [Normals(), Normals(5)], ids=["scalars", "vectors"])
+def test_a_distribution_of_another_library_is_drawn_from(distribution):
+    t = cj.sample_frequencies(jax.random.key(1), distribution, 20000, 5)
+    assert (t.shape, t.dtype) == ((20000, 5), jnp.float32)
+    np.testing.assert_allclose(gram_estimate(t), cj.RBF(1.0)(SAMPLE, SAMPLE), atol=0.02)
+    with pytest.raises(ValueError, match="method 'qmc' needs a spectral measure that takes unif"):
+        cj.sample_frequencies(jax.random.key(1), distribution, 8, 5, method="qmc")
+    with pytest.raises(ValueError, match=r"Normals drew frequencies of shape \(8, 3\), expected"):
+        cj.sample_frequencies(jax.random.key(1), Normals(3), 8, 5)
+
+
+def test_any_object_with_a_spectral_measure_is_drawn_from():
+    class Cauchys:
+        def coordinates(self, dim):
+            return dim
+
+        def frequencies(self, uniforms):
+            return 0.4 * jnp.tan(jnp.pi * (uniforms - 0.5))
+
+    t = cj.sample_frequencies(jax.random.key(1), Cauchys(), 20000, 5, method="qmc")
+    np.testing.assert_allclose(gram_estimate(t), cj.Laplace(0.4)(SAMPLE, SAMPLE), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["RBF", "Matern32"])
+def test_kernels_of_gpjax_plug_in(name):
+    """Its spectral densities as frequencies, its covariances as kernels."""
+    gpjax = pytest.importorskip("gpjax", reason="GPJax is not installed: pip install gpjax")
+    kernel = getattr(gpjax.kernels, name)(lengthscale=0.8, n_dims=5)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        t = cj.sample_frequencies(jax.random.key(1), kernel.spectral_density, 20000, 5)
+        found = cj.mmd2(SAMPLE[:4], SAMPLE[4:], kernel.cross_covariance)
+    ours = {"RBF": cj.RBF(1 / 0.8), "Matern32": cj.Matern(1 / 0.8, 1.5)}[name]
+    np.testing.assert_allclose(gram_estimate(t), ours(SAMPLE, SAMPLE), atol=0.02)
+    expected = cj.mmd2(SAMPLE[:4], SAMPLE[4:], ours)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)

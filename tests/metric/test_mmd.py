@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import pairwise
 
 import csdm_jax as cj
@@ -73,9 +74,19 @@ def test_rows_of_weight_zero_count_nowhere_and_doubled_weights_as_two_rows(kerne
     assert float(found) == pytest.approx(float(cj.mmd2(repeated, y, kernel)), rel=1e-5)
 
 
-def test_weights_do_not_go_with_the_unbiased_form():
-    with pytest.raises(ValueError, match="y_weights need unbiased=False"):
-        cj.mmd2(*SAMPLES, cj.RBF(0.8), y_weights=jnp.ones(5), unbiased=True)
+def test_the_unbiased_form_with_weights_leaves_out_each_row_with_itself():
+    u, v = RNG.random(7), RNG.random(5)
+    expected = -2 * u @ pairwise.rbf_kernel(X, Y, gamma=0.32) @ v / (u.sum() * v.sum())
+    for rows, weights in ((X, u), (Y, v)):
+        pairs = np.outer(weights, weights) * ~np.eye(len(rows), dtype=bool)
+        expected += np.sum(pairs * pairwise.rbf_kernel(rows, gamma=0.32)) / pairs.sum()
+    kernel = cj.RBF(0.8)
+    found = cj.mmd2(*SAMPLES, kernel, x_weights=u, y_weights=9 * v, unbiased=True)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    ones = cj.mmd2(*SAMPLES, kernel, x_weights=np.ones(7), unbiased=True)
+    assert float(ones) == pytest.approx(float(cj.mmd2(*SAMPLES, kernel, unbiased=True)), rel=1e-5)
+    with pytest.raises(ValueError, match="needs two rows of y with a weight above 0, got 1"):
+        cj.mmd2(*SAMPLES, kernel, y_weights=np.eye(5)[0], unbiased=True)
 
 
 def test_weights_of_both_sides_agree_with_the_definition():
@@ -203,3 +214,37 @@ def test_a_kernel_class_or_no_kernel_is_refused_by_name():
         cj.mmd2(*SAMPLES, "rbf")
     plain = cj.mmd2(*SAMPLES, lambda x, y: x @ y.T)
     assert float(plain) == pytest.approx(float(cj.mmd2(*SAMPLES, cj.Linear())), rel=1e-5)
+
+
+def test_energy_distance():
+    """SciPy's in one dimension; closed forms of points and of two Gaussian laws in more."""
+    x, y = RNG.normal(size=40), RNG.normal(size=30) * 1.5 + 0.3
+    found = cj.mmd2(*(jnp.asarray(a[:, None], jnp.float32) for a in (x, y)), cj.Energy())
+    assert float(found) == pytest.approx(stats.energy_distance(x, y) ** 2, rel=1e-4)
+    point = cj.mmd2(jnp.zeros((3, 2)), jnp.tile(jnp.array([[3.0, 4.0]]), (2, 1)), cj.Energy())
+    assert float(point) == pytest.approx(10.0, rel=1e-6)
+    x, y = (np.random.default_rng(5 + i).normal(size=(1500, 3)) * s for i, s in enumerate((1, 2)))
+
+    def norm(variance):  # E|z| of N(0, variance I) in three dimensions
+        return 2 * np.sqrt(2 * variance / np.pi)
+
+    expected = 2 * norm(5) - norm(2) - norm(8)
+    found = cj.mmd2(jnp.asarray(x), jnp.asarray(y), cj.Energy(), unbiased=True)
+    assert float(found) == pytest.approx(expected, rel=0.08)
+    gradient = jax.grad(lambda x: cj.mmd2(x, x, cj.Energy()))(SAMPLES[0])
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-7)
+
+
+def test_a_mixture_is_the_mean_of_its_kernels():
+    kernels = (cj.RBF(0.8), cj.Laplace(0.3), cj.Polynomial(2, 1.0, 1.0))
+    both = cj.Mixture(kernels[:2])
+    values = [float(cj.mmd2(*SAMPLES, kernel)) for kernel in kernels]
+    assert float(cj.mmd2(*SAMPLES, both)) == pytest.approx(sum(values[:2]) / 2, rel=1e-5)
+    exact = cj.sdd_loss(*SAMPLES, None, estimator="exact", kernel=both)
+    assert float(exact) == pytest.approx(sum(values[:2]) / 4, rel=1e-5)
+    assert float(cj.mmd2(*SAMPLES, cj.Mixture(kernels))) == pytest.approx(sum(values) / 3, rel=1e-5)
+    assert both.shift_invariant and not cj.Mixture(kernels).shift_invariant
+    with pytest.raises(ValueError, match=r"Mixture takes a tuple of kernels, got \(\)"):
+        cj.Mixture(())
+    with pytest.raises(ValueError, match="is not shift-invariant, so it has no spectral measure"):
+        cj.sample_frequencies(jax.random.key(0), cj.Mixture(kernels), 4, 2)

@@ -64,6 +64,9 @@ LOSSES = {
     "sdd": lambda x, y, t: cj.sdd(x[0], y[0], t),
     "sdd_loss": lambda x, y, t: cj.sdd_loss(x, y, t, alpha=jnp.array([0.3, 0.6])),
     "chunks": lambda x, y, t: cj.sdd_loss(x, y, t, frequency_chunk=4, sample_chunk=2),
+    "exact": lambda x, y, t: cj.sdd_loss(
+        x, y, t, alpha=0.3, estimator="exact", kernel=cj.RBF(0.7), sample_chunk=2
+    ),
     "ragged": lambda x, y, t: cj.sdd_loss(
         x.reshape(-1, 5), y.reshape(-1, 5), t, real_sizes=(3, 15), synthetic_sizes=(7, 1)
     ),
@@ -109,6 +112,10 @@ SYMBOLIC = {
         ),
         2,
     ),
+    "exact": (
+        lambda x, y, t: cj.sdd_loss(x, y, t, alpha=0.3, estimator="exact", kernel=cj.RBF(0.7)),
+        3,
+    ),
     "mmd2": (lambda x, y, t: cj.mmd2(x, y, cj.RBF(0.7)), 2),
     "unbiased": (lambda x, y, t: cj.mmd2(x, y, cj.Laplace(0.7), unbiased=True), 2),
     "mmd2 chunks": (lambda x, y, t: cj.mmd2(x, y, cj.Cosine(), sample_chunk=2), 2),
@@ -148,6 +155,9 @@ losses = {
     "sdd_loss": lambda r, s, t, w: cj.sdd_loss(r, s, t, alpha=0.3, real_weights=w),
     "chunks": lambda r, s, t, w: cj.sdd_loss(r, s, t, sample_chunk=3, frequency_chunk=2),
     "cfd": lambda r, s, t, w: cj.cfd_loss(r, s, t, alpha=0.3),
+    "exact": lambda r, s, t, w: cj.sdd_loss(
+        r, s, t, alpha=0.3, real_weights=w, estimator="exact", kernel=cj.RBF(0.5)
+    ),
     "mmd": lambda r, s, t, w: cj.mmd2(r[0], s[0], cj.RBF(0.5), x_weights=w[0]),
     "chunked mmd": lambda r, s, t, w: cj.mmd2(r[0], s[0], cj.Laplace(0.5), sample_chunk=3),
 }

@@ -13,11 +13,12 @@ from csdm_jax.reporting import page, table
 from csdm_jax.sets import distilled
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.storage import files
-from tests.finished import write_run, write_spectrum
+from tests.finished import write_run, write_snapshots, write_spectrum
 from tests.reporting import browser
 
 NAMES = ("<script>alert(1)</script>", 'two $ of $x & "y"', "кошка 猫" + " and more" * 9)
 CHROMIUM = browser.find()
+FRAMES = 3  # steps 0 and 10, and the end
 
 
 def real_images():
@@ -31,6 +32,7 @@ def write_page(workdir, names=NAMES):
     write_run(baseline, "random", 0, [40.0, 42.0], names=names)
     write_run(workdir, "csdm", 0, [50.0, 52.0], names=names)
     write_spectrum(workdir)
+    write_snapshots(workdir, (0, 10))
     table.write(workdir, [baseline, workdir], OF_THE_RUN, real_images())
     return workdir / page.FILE
 
@@ -91,7 +93,8 @@ def test_a_class_without_test_images_is_shown_as_such(tmp_path):
     files.write_sealed_json(tmp_path / "card.json", card)
     table.write(tmp_path, [tmp_path], OF_THE_RUN, real_images())
     text = (tmp_path / page.FILE).read_text()
-    assert text.count("no test image") == 1 and "nan" not in text.lower()
+    words = re.sub('src="data:[^"]*"', "", text).lower()  # an image may spell anything
+    assert words.count("no test image") == 1 and "nan" not in words
 
 
 def test_ids_on_the_page_are_unique(path):
@@ -112,7 +115,7 @@ def test_an_imported_set_has_a_page_of_what_is_known(tmp_path):
     text = (tmp_path / "out.html").read_text()
     assert headings(text) == ["Images", "Set-up"]
     assert "4 images of 2 classes" in text and "ncfm (imported)" in text
-    assert text.count("<img") == 2
+    assert text.count("<img") == 4
 
 
 def test_a_folder_without_a_set_has_no_page(tmp_path):
@@ -182,7 +185,7 @@ GROUND = "getComputedStyle(document.body).backgroundColor"
 def test_a_browser_shows_it_whole(tab, path, width, scheme):
     tab.show(path, width=width, scheme=scheme)
     assert tab.problems == []
-    assert tab.value("document.images.length") == tab.value(PICTURES) == 6
+    assert tab.value("document.images.length") == tab.value(PICTURES) == 3 * (2 + 5) + FRAMES * 6
     assert tab.value("document.documentElement.scrollWidth") <= width
     drawings = tab.value(DRAWINGS)
     assert len(drawings) == 11
@@ -211,6 +214,61 @@ def test_the_browser_s_checks_notice_what_is_wrong(tab, tmp_path):
     assert any("'x'" in one for one in found) and any("127.0.0.1" in one for one in found)
     assert tab.value(PICTURES) == 0
     assert tab.value("document.documentElement.scrollWidth") > 375
+
+
+SHOWN_FRAME = """[...document.querySelectorAll('.frame')]
+  .filter(e => getComputedStyle(e).display != 'none').map(e => e.className)"""
+SIZES = """[...document.querySelectorAll('.strip img')].filter(i => i.offsetParent).map(i =>
+  [i.getBoundingClientRect().width / i.naturalWidth, getComputedStyle(i).imageRendering])"""
+OVERFLOW = """[...document.querySelectorAll('.numbers div')]
+  .map(e => e.scrollWidth - e.clientWidth)"""
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_images_have_their_own_pixels_and_tiles_their_text(tab, path, width):
+    tab.show(path, width=width)
+    assert {tuple(one) for one in tab.value(SIZES)} == {(8, "pixelated")}
+    assert max(tab.value(OVERFLOW)) == 0
+
+
+def test_a_step_is_chosen_with_keys_and_shown_alone(tab, path):
+    tab.show(path, width=375)
+    assert tab.value(SHOWN_FRAME) == [f"frame frame-{FRAMES}"]
+    tab.value(f"document.getElementById('step-{FRAMES}').focus()")
+    for kind in ("keyDown", "keyUp"):
+        tab.call("Input.dispatchKeyEvent", type=kind, key="ArrowLeft", windowsVirtualKeyCode=37)
+    assert tab.value(SHOWN_FRAME) == [f"frame frame-{FRAMES - 1}"]
+    labels = "[...document.querySelectorAll('.steps label')].map(e => e.textContent)"
+    assert tab.value(labels) == ["step 0", "10", "20"]
+
+
+def test_a_run_without_snapshots_has_no_steps_to_choose(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0, 52.0])
+    assert "Over the steps" not in page.render([page.read(tmp_path)])
+
+
+def test_wordnet_ids_are_shown_by_name(tmp_path):
+    text = write_page(tmp_path, names=("n01440764", "n00000000", "c")).read_text()
+    body = text[: text.index("Card of the distilled set")]
+    assert "tench" in body and "n01440764" not in body and "n00000000" in body
+
+
+@pytest.mark.parametrize(
+    "on, data, said",
+    [
+        ("test", {}, "on the test set of 33 images,"),
+        ("test", {"holdout": 0.2}, "on the test set, 33 images held out of the data,"),
+        ("tuning", {}, "on 33 held-out training images,"),
+    ],
+)
+def test_the_page_says_how_many_images_were_tested_on(tmp_path, on, data, said):
+    for folder, method in ((tmp_path / "runs" / "random-seed0", "random"), (tmp_path, "csdm")):
+        write_run(folder, method, 0, [50.0, 52.0], on=on)
+        card = files.read_sealed_json(folder / "card.json")
+        card["data"] |= data
+        files.write_sealed_json(folder / "card.json", card | {"test_images": 33})
+    table.write(tmp_path, table.run_folders(tmp_path), OF_THE_RUN)
+    assert said in (tmp_path / page.FILE).read_text()
 
 
 def test_the_card_on_the_page_is_json(path):

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from csdm_jax.experiment.config import OF_THE_RUN
-from csdm_jax.reporting import figures, page, table
+from csdm_jax.reporting import figures, fonts, page, table
 from csdm_jax.runtime import interruption
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.storage import files
-from tests.finished import write_run
+from tests.finished import write_run, write_snapshots
 
 
 @pytest.fixture
@@ -100,7 +100,80 @@ def test_no_line_crosses_the_images():
         pixels = np.asarray(picture.convert("RGB"))
     rows, columns = np.nonzero((pixels == 0).all(axis=2))
     sheet = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) == 2  # the images and their frames
+    colours = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
+    assert colours == {(0, 0, 0), (figures.OUTLINE,) * 3, (255, 255, 255)}
+
+
+@pytest.mark.parametrize("side, scale", [(8, 8), (32, 2), (128, 1)])
+def test_images_are_drawn_by_their_own_pixels(side, scale):
+    """Noise: a resampled pixel would be another colour, or of another size."""
+    images = np.random.default_rng(0).integers(1, 180, (1, side, side, 3)).astype(np.uint8)
+    result = DistilledSet(np.float32(images) / 255, np.arange(1), "pixels", 1, 1)
+    names = {"class_names": ["a"], "data": {"counts": [9]}}
+    png = figures.draw_images(result, {"method": "dm", "ipc": 1} | names)
+    with Image.open(io.BytesIO(png)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    high, wide = scale * side, scale * side
+    (corner,) = np.argwhere((pixels == figures.OUTLINE).all(2))[:1]
+    drawn = pixels[corner[0] + 1 :, corner[1] + 1 :][:high, :wide]
+    np.testing.assert_array_equal(drawn, images[0].repeat(scale, 0).repeat(scale, 1))
+
+
+def test_the_images_along_the_steps_are_an_animation(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0])
+    table.write(tmp_path, [tmp_path], OF_THE_RUN)
+    assert not (tmp_path / "steps.gif").exists()  # of a run older than snapshots
+    write_snapshots(tmp_path, (0, 1, 16, 20, 32))
+    table.write(tmp_path, [tmp_path], OF_THE_RUN)
+    with Image.open(tmp_path / "steps.gif") as picture:
+        assert picture.n_frames == 4  # steps 0, 1, 16 and the end, 20
+        assert picture.info["loop"] == 0 and picture.info["duration"] > 0
+
+
+def test_the_title_is_centred():
+    result = DistilledSet(np.ones((1, 8, 8, 3), np.float32), np.arange(1), "pixels", 1, 1)
+    names = {"class_names": ["a class with a long name"], "data": {"counts": [9]}}
+    png = figures.draw_images(result, {"method": "dm", "ipc": 1} | names)
+    with Image.open(io.BytesIO(png)) as picture:
+        head = np.asarray(picture.convert("L"))[:28]
+    columns = np.flatnonzero((head < 128).any(0))
+    assert abs((columns[0] + columns[-1]) / 2 - head.shape[1] / 2) < 3
+
+
+def test_every_character_of_a_picture_has_a_glyph_in_its_fonts(monkeypatch):
+    names = ["日本 kanji", "кошка", "שלום", "नमस्ते", "𝔄𝕎", "plain"]
+    family = fonts.families(names)
+    assert not any(font.startswith("Last Resort") for font in family)  # it draws boxes
+    for shown in (fonts.drawable(name, family) for name in names):
+        for character in shown:
+            assert any(_has_glyph(font, character) for font in family), (shown, character)
+    monkeypatch.setattr(fonts, "_others", lambda: iter(()))
+    alone = fonts.families(names)
+    assert alone == ["DejaVu Sans"]
+    assert fonts.drawable("日本 k", alone) == r"\u65e5\u672c k"
+
+
+def test_a_font_that_has_a_missing_glyph_is_taken():
+    script = "\U0001d4d0"  # in STIX, which comes with Matplotlib, and not in the default font
+    assert not _has_glyph("DejaVu Sans", script)
+    family = fonts.families(["a" + script])
+    assert any(_has_glyph(font, script) for font in family)
+    assert fonts.drawable("a" + script, family) == "a" + script
+
+
+def _has_glyph(family, character):
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(font_manager.FontProperties(family=[family]))
+    return font_manager.get_font(path).get_char_index(ord(character)) != 0
+
+
+def test_an_interval_stays_within_what_an_accuracy_can_be(tmp_path):
+    write_run(tmp_path, "csdm", 0, [99.0, 90.0])
+    (row,) = table.gather([tmp_path], OF_THE_RUN)
+    assert row["last_interval"] == [37.32, 100.0]  # 94.5 - 12.706 * 4.5
+    write_run(tmp_path, "csdm", 0, [1.0, 3.0])
+    assert table.gather([tmp_path], OF_THE_RUN)[0]["last_interval"][0] == 0.0
 
 
 def test_tuning_results_stand_in_a_table_of_their_own(workdir):

@@ -122,7 +122,9 @@ def test_a_set_in_ncfm_s_layout_is_scored(ncfm_score):
     assert (score["set"]["training_images"], score["set"]["per_class"]) == (40, [4] * 10)
     last = score["accuracy"]["convnet"]["last"]
     assert len(last["values"]) == 2 and last["half_width"] > 0
-    assert f"| convnet | 2 | {last['mean']:.1f} ± {last['half_width']:.1f} |" in result.stdout
+    assert last["half_width"] > last["mean"]  # two networks: the interval would begin below 0
+    high = last["mean"] + last["half_width"]
+    assert f"| convnet | 2 | {last['mean']:.1f} (0.0 to {high:.1f}) |" in result.stdout
     assert len(score["accuracy"]["convnet"]["by_class"]) == 10
     assert set(score["robust"]["convnet"]) == {"balanced", "long-tailed"}
     for found in score["robust"]["convnet"].values():
@@ -131,7 +133,10 @@ def test_a_set_in_ncfm_s_layout_is_scored(ncfm_score):
         alpha = (values["own"] - values["random"] - values["full"] + values["hard"]) / 2
         expected = (np.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1))
         np.testing.assert_allclose(values["lrs"], expected)
-        assert f"{found['lrs']['mean']:.3f} ± {found['lrs']['half_width']:.3f}" in result.stdout
+        mean, half = found["lrs"]["mean"], found["lrs"]["half_width"]
+        cut = f"{mean:.3f} ({max(0, mean - half):.3f} to {min(1, mean + half):.3f})"
+        whole = half <= mean <= 1 - half
+        assert (f"{mean:.3f} ± {half:.3f}" if whole else cut) in result.stdout
 
 
 def test_a_set_in_mtt_s_layout_is_scored_with_the_same_references(ncfm_score):
@@ -481,7 +486,10 @@ def test_the_tables_without_references():
 def test_the_tables_name_tuning_images_and_a_single_network():
     score = known_score(settings={"on": "tuning", "network": {"width": 32}})
     score["accuracy"]["convnet"]["last"] = {"mean": 50.0, "half_width": None, "values": [50.0]}
+    cut = {"last": {"mean": 97.0, "half_width": 4.0, "values": []}}
+    score["accuracy"]["vgg11"] = score["accuracy"]["vgg11"] | cut
     text = table.markdown(score)
+    assert "| vgg11 | 0 | 97.0 (93.0 to 100.0) | 63.0 |" in text
     where = "on TUNING images, not the test set of rgb, networks of width 32 (published: 128)"
     assert where in text
     assert "| convnet | 1 | 50.0 | 63.0 |" in text
@@ -494,7 +502,7 @@ def test_the_tables_show_scores_as_fractions():
         for number, name in enumerate(names)
     }
     text = table.markdown(known_score(robust={"convnet": {"balanced": values}}))
-    assert "| convnet | balanced | 0.900 ± 0.010 | 1.000 ± 0.010 |" in text
+    assert "| convnet | balanced | 0.900 ± 0.010 | 1.000 (0.990 to 1.000) |" in text
     parts = "0.100 | 0.200 | 0.300 | 0.400 | 0.500 | 0.600 | 0.700 | 0.800 |"
     assert f"| convnet | balanced | {parts}" in text
 

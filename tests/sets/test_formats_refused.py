@@ -552,10 +552,10 @@ def test_unknown_formats_are_listed(tmp_path):
 @pytest.mark.parametrize("name", ["ddranking", "ncfm", "dcbench", "mtt"])
 def test_without_torch_the_remedy_is_named(tmp_path, name, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match="pip install torch, or choose npz, safetensors"):
+    with pytest.raises(ImportError, match=r"csdm_jax\[torch\]\", or choose npz, safetensors"):
         export_set(run_folder(tmp_path / "run"), name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     for file in ("images.pt", "images_best.pt", "data.pt", "res.pt"):
         (tmp_path / file).touch()
-    with pytest.raises(ImportError, match="pip install torch"):
+    with pytest.raises(ImportError, match=r"csdm_jax\[torch\]"):
         read_set(tmp_path, name, SAID)

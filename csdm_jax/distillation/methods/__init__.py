@@ -14,16 +14,21 @@ from typing import Any
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
 from csdm_jax.distillation.methods.selection import random
-from csdm_jax.runtime.registry import lookup
+from csdm_jax.runtime.registry import Registry, lookup
 
-METHODS: dict[str, Kind] = {
-    "csdm": csdm.CLASS_AWARE,
-    "csdm_single": csdm.SINGLE,
-    "dm": dm.KIND,
-    "mmd": mmd.KIND,
-    "ncfm": ncfm.KIND,
-    "random": random.KIND,
-}
+METHODS: Registry[Kind] = Registry(
+    "method",
+    "csdm_jax.methods",
+    {
+        "csdm": csdm.CLASS_AWARE,
+        "csdm_single": csdm.SINGLE,
+        "dm": dm.KIND,
+        "dm_weighted": dm.WEIGHTED,
+        "mmd": mmd.KIND,
+        "ncfm": ncfm.KIND,
+        "random": random.KIND,
+    },
+)
 
 FACTS = ("source", "cost", "deviations")
 """What the docstring of every method's module states, each on a line of its own that begins so."""

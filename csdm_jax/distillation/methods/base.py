@@ -22,6 +22,8 @@ from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.sets.distilled import DistilledSet
 
 State = Any
+Settle = Callable[[Any, "Context", tuple[Any, ...]], dict[str, Any]]
+"""Configuration, context and what is supplied to the fields that a method sets itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Context:
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """The number of classes C."""
         return len(self.host.counts)
 
     def distilled(
@@ -146,7 +148,7 @@ class Method(Protocol):
         ...
 
     def result(self, state: State) -> DistilledSet:
-        """What the run has made."""
+        """What the run has made; asked between two rounds, what it has made so far."""
         ...
 
 
@@ -161,6 +163,8 @@ class Kind:
       fields: its own fields of the configuration, "section.field".
       published: fields of the configuration that `recipe=published` sets, and to what.
       check: raises a ValueError for a configuration that cannot work, before anything is compiled.
+      settle: fields that a configuration leaves open, and what the method sets them to by its own
+        rule; the same for all seeds, recorded in the card.
     """
 
     create: Callable[[Any, Context], Method]
@@ -168,6 +172,7 @@ class Kind:
     fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
+    settle: Settle = lambda config, context, supplied: {}
 
 
 def initial_rows(
@@ -201,6 +206,9 @@ def stored_from(context: Context, rows: np.ndarray) -> Stored:
     Args:
       context: data and parameterisation.
       rows: of the training set, class-major, as many of each class as its stored images decode to.
+
+    Returns:
+      Float arrays by name, class-major.
     """
     real = jnp.asarray(context.host.take(rows), jnp.float32) / 255.0
     return context.parameterisation.encode(real)
@@ -213,6 +221,9 @@ def initial_images(context: Context, ipc: int, key: jax.Array) -> Stored:
       context: data and parameterisation.
       ipc: stored images per class.
       key: decides which real images.
+
+    Returns:
+      Float arrays by name, class-major.
     """
     rows = initial_rows(context.counts, ipc * context.parameterisation.tiles, key)
     return stored_from(context, rows)

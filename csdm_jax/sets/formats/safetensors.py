@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from csdm_jax.runtime import extras
 from csdm_jax.sets.formats.base import Content, Format, check_size, find
 
 NAME = "distilled.safetensors"
@@ -22,12 +21,18 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
     """Writes `distilled.safetensors`."""
     arrays = {"images": content.images, "labels": content.labels}
     # The writer takes the bytes as they lie in memory, so a transposed view would be scrambled.
+    with extras.needed("formats"):
+        from safetensors.numpy import save_file
+
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / NAME)
     return {}
 
 
 def read(path: Path, card: dict[str, Any]) -> Content:
     """Reads `images` and `labels`; the header is checked before the arrays are made."""
+    with extras.needed("formats"):
+        from safetensors import SafetensorError, safe_open
+
     file = find(path, NAME)
     try:
         with safe_open(file, framework="numpy") as arrays:

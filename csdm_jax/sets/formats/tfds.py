@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from csdm_jax.data.images import Encoded, decode_all
+from csdm_jax.runtime import extras
 from csdm_jax.sets.formats.base import Content, Format, check_size
 from csdm_jax.sets.formats.png import encode, header_shape
 from csdm_jax.storage import files
@@ -36,7 +37,8 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
 
 
 def _record(image: np.ndarray, label: int) -> bytes:
-    from tensorflow_datasets.proto import tf_example_pb2
+    with extras.needed("formats"):
+        from tensorflow_datasets.proto import tf_example_pb2
 
     example = tf_example_pb2.Example()
     example.features.feature["image"].bytes_list.value.append(encode(image))
@@ -45,7 +47,8 @@ def _record(image: np.ndarray, label: int) -> bytes:
 
 
 def _write_shard(path: Path, records: list[bytes]) -> None:
-    from array_record.python.array_record_module import ArrayRecordWriter
+    with extras.needed("formats"):
+        from array_record.python.array_record_module import ArrayRecordWriter
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for record in records:
@@ -130,9 +133,10 @@ def _length(info: Path) -> int:
 
 
 def _examples(shard: Path) -> Iterator[Encoded]:
-    from array_record.python.array_record_module import ArrayRecordReader
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
+    with extras.needed("formats"):
+        from array_record.python.array_record_module import ArrayRecordReader
+        from google.protobuf.message import DecodeError
+        from tensorflow_datasets.proto import tf_example_pb2
 
     try:
         reader = ArrayRecordReader(str(shard))

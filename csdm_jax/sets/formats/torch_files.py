@@ -22,8 +22,8 @@ def import_torch() -> Any:
         import torch
     except ImportError as error:
         raise ImportError(
-            "this format's .pt files need PyTorch, which is not installed: pip install torch, or "
-            "choose npz, safetensors, png or tfds"
+            "this format's .pt files need PyTorch, which is not installed: pip install "
+            '"csdm_jax[torch]", or choose npz, safetensors, png or tfds'
         ) from error
     return torch
 

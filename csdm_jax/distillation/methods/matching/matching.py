@@ -1,19 +1,29 @@
 """Distribution matching: the recipe that NCFM published and CSDM keeps, for any distance.
 
-    min_S  E_{theta, w} scale * sum_c D_c(f_theta(A_w(R_c)), f_theta(A_w(S_c))) + calibration
+    min_S  E_{theta, w} sum_c [scale * D_c(f_theta(A_w(R_c)), f_theta(A_w(S_c))) + CE_c]
 
 One step draws an extractor, a ragged batch of real images (`min(n_c, batch)` of each class) and
 one augmentation per class, shared by the real and the synthetic side; all classes, or as many as
-`distill.classes_per_step` asks for, go through the network together.
+`distill.classes_per_step` asks for, go through the network together. `CE_c`, the calibration, is
+the mean cross-entropy of the trained extractor on the synthetic images of class c: where the
+published code steps class by class on `300 D_c + 1 CE_c`, a joint step has the sum of both.
+
+The values of two distances are not of one size. So that a comparison compares distances and not
+weights, `scale` follows a rule where `distill.loss_scale` is 0: before the first step the gradient
+of the matching term is `distill.gradient_ratio` times that of the calibration. The number is in
+the card of a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from csdm_jax import augment
@@ -21,6 +31,7 @@ from csdm_jax.data.device import draw_class_batches
 from csdm_jax.distillation.methods.base import (
     Context,
     Inputs,
+    Kind,
     Metrics,
     Phase,
     initial_images,
@@ -32,10 +43,26 @@ from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.parameterisations import Stored
 from csdm_jax.runtime import health
+from csdm_jax.runtime.fields import OPEN_UNIT, Field, number
+from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.training.extractors import draw
 
 NEEDS = (Pool(),)
+FIELDS = {
+    # Weight of the matching term; 0 follows the rule of gradient_ratio.
+    "distill.loss_scale": Field(0.0, number(0.0, 1e9)),
+    # Norm of the matching term's gradient before the first step, in that of the calibration's
+    # (chosen on tuning images: results/ablations/tuning).
+    "distill.gradient_ratio": Field(3.0, number(0.0, 1e6, open_ends=True)),
+    # Weight of the calibration, the sum over the classes of their mean cross-entropy.
+    "distill.calibration": Field(1.0, number(0.0, 1e6)),
+}
+SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
+    "alpha.head": Field(0.7, OPEN_UNIT),
+    "alpha.tail": Field(0.3, OPEN_UNIT),
+}
+DRAWS = 4  # of extractor, batch and augmentation, over which gradients are compared
 
 Distance = Callable[[Ragged, Ragged, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 """Unit features `[N, d]` of real and synthetic images and a key to (loss, numbers per class)."""
@@ -58,6 +85,8 @@ class Matching:
     """
 
     def __init__(self, config: Any, context: Context, distance: Distance):
+        if not config.distill.loss_scale:
+            raise ValueError("distill.loss_scale is open: take what Kind.settle says")
         self.steps = config.distill.steps
         self.phases = (Phase(self.step, draw=self._draw),)
         self._config = config.distill
@@ -134,10 +163,10 @@ class Matching:
         logits, features = devices.on_rows(own_rows)((params, drawn), rows)
         return devices.whole_rows(logits, count), devices.whole_rows(features, count)
 
-    def loss(
+    def terms(
         self, stored: Stored, pool: Any, batch: Ragged, key: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
-        """What a step minimises, with its parts.
+    ) -> tuple[tuple[jax.Array, jax.Array], Metrics]:
+        """The matching term and the calibration, each a sum over the classes of the step.
 
         Args:
           stored: the synthetic images.
@@ -162,16 +191,78 @@ class Matching:
             distance_key,
         )
         logits, _ = self._forward(trained, augmentation, synthetic, gradient=True)
-        calibration = jnp.mean(
-            optax.softmax_cross_entropy_with_integer_labels(logits, synthetic.ids)
-        )
-        # The distance is a sum over classes: a part of them has a part of the calibration.
-        share = count / self._context.num_classes
-        loss = self._config.loss_scale * distance + share * self._config.calibration * calibration
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, synthetic.ids)
+        calibration = count * jnp.mean(cross_entropy)  # every class has as many images
         finite = {
             "extractor weights": health.finite((blended, trained)),
             "real batch": health.finite(real_features),
         }
         which = {"classes": classes} if self._updates.some_classes else {}
         scalars = {"matching": distance, "calibration": calibration}
-        return loss, Metrics(loss, scalars, parts | which, finite)
+        return (distance, calibration), Metrics(distance, scalars, parts | which, finite)
+
+    def loss(
+        self, stored: Stored, pool: Any, batch: Ragged, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """What a step minimises, with its parts; arguments as those of `terms`."""
+        (distance, calibration), metrics = self.terms(stored, pool, batch, key)
+        loss = self._config.loss_scale * distance + self._config.calibration * calibration
+        return loss, metrics
+
+    def gradient_norms(self, supplied: tuple[Any, ...]) -> np.ndarray:
+        """Norms of the gradients of both terms at the initial images: float64 `[DRAWS, 2]`.
+
+        Args:
+          supplied: what `needs` ask for.
+        """
+
+        @jax.jit
+        def norms(stored: Stored, pool: Any, batch: Ragged, key: jax.Array) -> jax.Array:
+            _, pullback, _ = jax.vjp(
+                lambda images: self.terms(images, pool, batch, key), stored, has_aux=True
+            )
+            each = (pullback((jnp.float32(own), jnp.float32(1 - own)))[0] for own in (1, 0))
+            return jnp.stack([optax.tree.norm(gradient) for gradient in each])
+
+        context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
+        found = []
+        for key in keys[1:]:
+            stored = initial_images(context, self._config.ipc, keys[0])
+            rows = self._draw(key)
+            batch = rows.with_values(jnp.asarray(context.host.take(np.asarray(rows.values))))
+            (pool,) = supplied
+            found.append(np.asarray(norms(*context.devices.copy((stored, pool, batch, key)))))
+        return np.asarray(found, np.float64)
+
+
+Create = Callable[[Any, Context], Matching]
+
+
+def kind(
+    create: Create,
+    fields: Mapping[str, Field] = MappingProxyType({}),
+    published: Mapping[str, Any] = MappingProxyType({}),
+    check: Callable[[Any], None] = lambda config: None,
+) -> Kind:
+    """The entry of a method of this family; arguments as those of `Kind`, with its own fields."""
+    settle = functools.partial(_settle, create)
+    return Kind(create, NEEDS, {**FIELDS, **fields}, published, check=check, settle=settle)
+
+
+def _settle(
+    create: Create, config: Any, context: Context, supplied: tuple[Any, ...]
+) -> dict[str, Any]:
+    """The rule of `distill.loss_scale`, where the configuration leaves it open."""
+    if config.distill.loss_scale:
+        return {}
+    unscaled = config.copy_and_resolve_references()
+    unscaled.distill.loss_scale = 1.0
+    matching, calibration = create(unscaled, context).gradient_norms(supplied).mean(axis=0)
+    if not (matching > 0 and np.isfinite([matching, calibration]).all()):
+        raise ValueError(
+            f"the gradients of matching and calibration have norms {matching:.3g} and "
+            f"{calibration:.3g} before the first step, so that distill.gradient_ratio sets no "
+            "loss scale: give distill.loss_scale, and check the data for constant images"
+        )
+    scale = config.distill.gradient_ratio * calibration / matching
+    return {"distill.loss_scale": float(f"{scale:.3g}")}

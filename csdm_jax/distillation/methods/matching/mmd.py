@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from csdm_jax import metric
-from csdm_jax.distillation.methods.base import Context, Kind
+from csdm_jax.distillation.methods.base import Context
 from csdm_jax.distillation.methods.matching import spectral
-from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
+from csdm_jax.distillation.methods.matching.matching import Matching, kind
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.runtime.fields import Field, choice, integer, number
 from csdm_jax.runtime.registry import lookup
@@ -67,7 +67,7 @@ def create(config: Any, context: Context) -> Matching:
     return Matching(config, context, distance)
 
 
-KIND = Kind(create, NEEDS, FIELDS, check=check)
+KIND = kind(create, FIELDS, check=check)
 
 
 def _kernel_of(config: Any) -> metric.Kernel:

@@ -14,26 +14,30 @@ from typing import Any
 
 import jax
 
-from csdm_jax.distillation.methods.base import Context, Kind
+from csdm_jax.distillation.methods.base import Context
 from csdm_jax.distillation.methods.matching import spectral
-from csdm_jax.distillation.methods.matching.matching import NEEDS, Matching
+from csdm_jax.distillation.methods.matching.matching import Matching, kind
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric import RBF, cfd_loss
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.runtime.fields import Field, number
+
+FIELDS = spectral.DRAWN | {"ncfm.scale": Field(1.0, number(0.0, 1e6, open_ends=True))}
 
 
 def create(config: Any, context: Context) -> Matching:
-    """Matching of characteristic functions in NCFM's L1 form."""
+    """Characteristic functions in NCFM's L1 form; frequencies are N(0, `ncfm.scale`² I)."""
+    kernel = RBF(config.ncfm.scale)
 
     def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
         loss = cfd_loss(
             real,
             synthetic,
-            spectral.frequencies(config, context, RBF(1.0), key),
+            spectral.frequencies(config, context, kernel, key),
         )
         return loss, {}
 
     return Matching(config, context, distance)
 
 
-KIND = Kind(create, NEEDS, spectral.FIELDS, NCFM)
+KIND = kind(create, FIELDS, NCFM)

@@ -30,6 +30,7 @@ NCFM = MappingProxyType(
         "distill.learning_rate": 1e-3,
         "distill.plateau_factor": 0.5,
         "distill.plateau_patience": 500,
+        "distill.plateau_window": 1,
         "distill.augmentation": "color_crop_cutout",
         "distill.loss_scale": 300.0,
         "distill.calibration": 1.0,

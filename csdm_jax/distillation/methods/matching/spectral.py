@@ -20,14 +20,17 @@ KERNELS: dict[str, Callable[[Any], SpectralKernel]] = {
     "isotropic_laplace": lambda sdd: metric.IsotropicLaplace(sdd.scale),
     "matern": lambda sdd: metric.Matern(sdd.scale, sdd.nu),
 }
+DRAWN = {
+    "sdd.num_frequencies": Field(4096, integer(1, 1_000_000)),
+    "sdd.frequency_method": Field("iid", choice(FREQUENCY_METHODS)),
+}
 FIELDS = {
     "sdd.kernel": Field("rbf", choice(KERNELS)),
     "sdd.scale": Field(1.0, number(0.0, 1e6, open_ends=True)),
     "sdd.nu": Field(1.5, number(0.0, 1e3, open_ends=True)),
-    "sdd.num_frequencies": Field(4096, integer(1, 1_000_000)),
     # What features and frequencies are rounded to before they are multiplied; sums are float32.
     "sdd.matmul_dtype": Field("float32", choice(("float32", "bfloat16"))),
-    "sdd.frequency_method": Field("iid", choice(FREQUENCY_METHODS)),
+    **DRAWN,
 }
 
 

@@ -1,0 +1,65 @@
+"""What a caller gives, as the engine takes it: data, a configuration, a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csdm_jax import data
+from csdm_jax.data.arrays import from_arrays
+from csdm_jax.experiment import config as configuration
+from csdm_jax.runtime import paths
+
+PRESETS = ("paper", "cpu")
+Arrays = tuple[Any, Any]
+"""Images and labels, as `csdm_jax.data.from_arrays` takes them."""
+
+
+def dataset_of(
+    images: Any,
+    labels: Any,
+    test: Arrays | None,
+    holdout: float,
+    class_names: Sequence[str] | None,
+) -> data.Dataset:
+    """The arrays that a caller gives, with an empty test set where none was asked for."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if test is None and not holdout:
+        test = images[:0], labels[:0]
+    reading = data.Reading(holdout=holdout)
+    return from_arrays(images, labels, *(test or ()), class_names=class_names, reading=reading)
+
+
+def configuration_of(
+    ipc: int,
+    holdout: float,
+    preset: str,
+    given: Mapping[str, Any],
+    fields: Mapping[str, Any] | None,
+) -> Any:
+    """That of `configs/own_data.py`, with what a caller gives."""
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    cpu = ",cpu" if preset == "cpu" else ""
+    config = configuration.load(f"own_data:source=npz,holdout={holdout},ipc={ipc}{cpu}")
+    config.baselines = ()
+    for name, value in (dict(given) | dict(fields or {})).items():
+        configuration.check_field(name, value)
+        config.update_from_flattened_dict({name: value})
+    return config
+
+
+def folder_of(workdir: Any, what: str, dataset: data.Dataset, config: Any) -> Path:
+    """The folder that is given, or one of its own for these data and settings."""
+    if workdir is not None:
+        return paths.given(workdir)
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for array in (dataset.train_images, dataset.train_labels, dataset.test_images):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(repr(dataset.class_names).encode())
+    return Path("runs") / f"{what}-{digest.hexdigest()[:12]}"

@@ -1,0 +1,26 @@
+"""Files that come with the project: configurations and committed results.
+
+In a checkout they lie beside the package, in an installed one within it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def root() -> Path:
+    """The folder that holds `configs/` and `results/`."""
+    return PACKAGE if (PACKAGE / "configs").is_dir() else PACKAGE.parent
+
+
+def configs() -> list[str]:
+    """The names of the configurations, sorted."""
+    return sorted(path.stem for path in (root() / "configs").glob("[!_]*.py"))
+
+
+def config(name: str) -> Path | None:
+    """The file of a configuration, given by its name, or as `configs/NAME.py`; None for others."""
+    stem = Path(name).stem if Path(name).parent == Path("configs") else name
+    return root() / "configs" / f"{stem}.py" if stem in configs() else None

@@ -1,0 +1,26 @@
+"""Settings that two cores finish in seconds, for the tutorials; no number made with them counts."""
+
+SMALL = {
+    "network.width": 32,
+    "network.depth": 1,
+    "extractors.count": 1,
+    "extractors.epochs": 15,
+    "extractors.batch": 32,
+    "extractors.optimiser": "adamw",
+    "extractors.learning_rate": 3e-3,
+    "extractors.augmentation": "none",
+    "extractors.cutmix": 0.0,
+    "distill.parameterisation": "pixels",
+    "distill.steps": 100,
+    "distill.batch": 32,
+    "distill.learning_rate": 0.02,
+    "distill.augmentation": "none",
+    "sdd.num_frequencies": 256,
+    "evaluate.count": 2,
+    "evaluate.epochs": 100,
+    "evaluate.check_every": 10,
+    "evaluate.batch": 20,
+    "evaluate.augmentation": "none",
+    "evaluate.cutmix": 0.0,
+    "parallel": "loop",
+}

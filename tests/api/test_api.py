@@ -1,0 +1,156 @@
+"""Arrays in memory, distilled, tested and compared by the engine of the command line."""
+
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import csdm_jax
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import stages
+from csdm_jax.sets import distilled
+
+SMALL = {
+    "network.width": 4,
+    "network.depth": 2,
+    "extractors.count": 1,
+    "extractors.epochs": 1,
+    "distill.steps": 2,
+    "distill.batch": 8,
+    "distill.checkpoint_every": 1,
+    "sdd.num_frequencies": 16,
+    "evaluate.epochs": 2,
+    "evaluate.check_every": 2,
+    "evaluate.count": 2,
+    **{f"{name}.augmentation": "none" for name in ("extractors", "distill", "evaluate")},
+    "evaluate.cutmix": 0.0,
+    "evaluate.batch": 40,
+}
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    digits = load_digits()
+    return digits.images / 16, digits.target.astype(str)
+
+
+@pytest.fixture(scope="module")
+def made(arrays, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    return csdm_jax.distil(*arrays, ipc=1, preset="cpu", workdir=folder, fields=SMALL)
+
+
+def test_the_set_has_images_labels_and_a_card(made):
+    assert made.images.shape == (40, 8, 8, 1) and made.images.dtype == np.float32
+    assert made.images.min() >= 0 and made.images.max() <= 1
+    np.testing.assert_array_equal(made.labels, np.repeat(np.arange(10), 4))
+    assert made.card["class_names"] == [str(k) for k in range(10)]
+    assert made.card["method"] == "csdm" and "accuracies" not in made.card
+
+
+def test_the_bytes_are_those_of_the_command(made, arrays, tmp_path):
+    np.savez(tmp_path / "digits.npz", x_train=arrays[0], y_train=arrays[1],
+             x_test=arrays[0][:9], y_test=arrays[1][:9])  # fmt: skip
+    config = configuration.load("own_data:source=npz,ipc=1,cpu")
+    config.data.data_dir = str(tmp_path / "digits.npz")
+    config.update_from_flattened_dict(SMALL)
+    for stage in ("extractors", "distill"):
+        stages.run(config, tmp_path / "run", stage=stage)
+    for name in (distilled.ARRAYS, "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_the_same_call_goes_on_where_a_run_was_stopped(made, arrays, tmp_path, monkeypatch):
+    shutil.copytree(made.folder, tmp_path / "stopped")
+    kept = sorted((tmp_path / "stopped" / "checkpoints").glob("[0-9]*"))
+    assert len(kept) == 2
+    shutil.rmtree(kept[-1])  # what is left is the state after the first step
+    (tmp_path / "stopped" / distilled.ARRAYS).unlink()
+    again = csdm_jax.distil(
+        *arrays, ipc=1, preset="cpu", workdir=tmp_path / "stopped", fields=SMALL
+    )
+    np.testing.assert_array_equal(again.images, made.images)
+    monkeypatch.setattr(stages, "distill", None)  # finished: nothing is distilled again
+    csdm_jax.distil(*arrays, ipc=1, preset="cpu", workdir=tmp_path / "stopped", fields=SMALL)
+    with pytest.raises(ValueError, match="another configuration"):
+        csdm_jax.distil(*arrays, ipc=2, preset="cpu", workdir=tmp_path / "stopped", fields=SMALL)
+
+
+def test_other_data_and_other_settings_have_other_folders(arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = {"preset": "cpu", "fields": SMALL, "method": "random", "ipc": 1}
+    folders = [csdm_jax.distil(*arrays, **given).folder for _ in range(2)]
+    folders.append(csdm_jax.distil(arrays[0] / 2, arrays[1], **given).folder)
+    folders.append(csdm_jax.distil(*arrays, **given, seed=1).folder)
+    assert folders[0] == folders[1] and len(set(folders)) == 3
+    assert all(folder.parent.name == "runs" for folder in folders)
+
+
+def test_it_is_saved_reported_and_handed_to_torch(made, tmp_path):
+    made.save(tmp_path / "png", format="png")
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 40
+    made.report(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("<img") >= 10
+    assert csdm_jax.Distilled.load(made.folder).card == made.card
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    images, labels = made.to_torch()[:]
+    assert images.shape == (40, 1, 8, 8) and labels.dtype == torch.int64
+    back = images.numpy().transpose(0, 2, 3, 1) * made.card["std"] + made.card["mean"]
+    np.testing.assert_allclose(back, made.images, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preset": "gpu"}, "unknown preset 'gpu': choose one of paper, cpu"),
+        ({"fields": {"sdd.scael": 1.0}}, "scael"),
+        ({"fields": {"sdd.scale": -1.0}}, "it must be a number in"),
+        ({"method": "cdsm"}, "did you mean 'csdm'"),
+        ({"holdout": 0.2, "test": (np.zeros((2, 8, 8)), ["0", "1"])}, "has test images of its own"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(given, message, arrays, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        csdm_jax.distil(*arrays, ipc=1, workdir=tmp_path / "none", **given)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_set_is_tested_as_the_command_tests_it(arrays, tmp_path):
+    test = arrays[0][:100], arrays[1][:100]
+    run = csdm_jax.distil(
+        *arrays, ipc=1, preset="cpu", test=test, method="random", workdir=tmp_path, fields=SMALL
+    )
+    found = csdm_jax.evaluate(run, test=test, count=2, preset="cpu", fields=SMALL)
+    expected = [one["last"] for one in run.card["accuracies"]["convnet"]]
+    assert [one.last for one in found.results["convnet"]] == expected
+    mean, half = found.interval("convnet")
+    assert mean == pytest.approx(np.mean(expected))
+    assert half == pytest.approx(12.706 * np.std(expected, ddof=1) / np.sqrt(2), rel=1e-4)
+    assert set(found.groups("convnet")) == {"many", "medium", "few"}
+    assert f"| convnet | 2 | {mean:.1f} |" in str(found)
+    soft = np.eye(10)[run.labels]
+    again = csdm_jax.evaluate(run.images, soft, test=test, count=1, preset="cpu", fields=SMALL)
+    assert again.by_class("convnet").shape == (10,) and again.groups("convnet") == {}
+    with pytest.raises(ValueError, match="bring both to one size"):
+        csdm_jax.evaluate(run, test=(np.zeros((3, 9, 9)), [0, 1, 2]), preset="cpu")
+    with pytest.raises(ValueError, match="undo the normalisation"):
+        csdm_jax.evaluate(run.images * 3, run.labels, test=test, preset="cpu")
+
+
+def test_methods_are_compared_by_the_same_networks(arrays, tmp_path):
+    found = csdm_jax.compare(
+        *arrays,
+        methods=("random", "dm"),
+        ipc=1,
+        holdout=0.3,
+        preset="cpu",
+        workdir=tmp_path,
+        fields=SMALL,
+    )
+    assert {row["method"] for row in found.rows} == {"random", "dm"}
+    overall = found.differences["random"][0]
+    assert overall.group == "all" and list(overall.by_seed) == [0, 1]
+    rows = {row["method"]: row["last"] for row in found.rows}
+    assert overall.interval()[0] == pytest.approx(rows["dm"] - rows["random"], abs=0.02)
+    assert "dm - random, in points" in str(found) and "95 % interval" in str(found)

@@ -1,0 +1,37 @@
+"""Differences by distillation seed."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from csdm_jax.evaluation import pairs
+
+
+def run(values):
+    """(seed, network) to accuracy -> what `pairs.networks` gives."""
+    return {(seed, "convnet", k): {"all": value} for (seed, k), value in values.items()}
+
+
+def test_the_interval_is_student_s_over_seed_means():
+    first = run({(0, 1): 50.0, (0, 2): 60.0, (1, 1): 40.0, (2, 1): 45.0})
+    second = run({(0, 1): 51.0, (0, 2): 64.0, (1, 1): 37.0, (2, 1): 46.0})
+    (found,) = pairs.differences(first, second)
+    assert found.by_seed == {0: (1.0, 4.0), 1: (-3.0,), 2: (1.0,)}
+    means = np.array([2.5, -3.0, 1.0])
+    low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    mean, half = found.interval()
+    np.testing.assert_allclose([mean - half, mean + half], [low, high])
+    text = pairs.table([found])
+    assert f"| all | {mean:+.1f} | {low:+.1f} to {high:+.1f} | +1.0 +4.0; -3.0; +1.0 |" in text
+
+
+def test_more_networks_of_one_seed_give_no_interval():
+    first = run({(0, k): 50.0 for k in range(9)})
+    second = run({(0, k): 50.0 + k for k in range(9)})
+    (found,) = pairs.differences(first, second)
+    assert found.interval() == (4.0, None) and "| one seed |" in pairs.table([found])
+
+
+def test_runs_without_a_common_network_have_no_difference():
+    with pytest.raises(ValueError, match="no network tested both"):
+        pairs.differences(run({(0, 1): 1.0}), run({(1, 1): 1.0}))
