@@ -1,6 +1,6 @@
 """What the program knows of itself, written into the pages of `reference/` at build time.
 
-They and the index are Jinja templates and see what is in `NAMES`.
+They are Jinja templates and see what is in `NAMES`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,7 +18,6 @@ import csdm_jax
 from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 
-PAGES = Path(__file__).parent.parent
 HEADING = "## `{}`\n"
 EVALUATED = "```{{eval-rst}}\n{}\n```\n"
 
@@ -49,10 +47,8 @@ def public(*, metric: bool) -> str:
       metric: those of the metric, or those beside it.
     """
     groups: dict[str, list[str]] = {}
-    for name in csdm_jax.__all__:
-        module = getattr(getattr(csdm_jax, name), "__module__", None)
-        if module and module.startswith("csdm_jax.metric.") == metric:
-            groups.setdefault(module, []).append(name)
+    for name in csdm_jax.__all__ if metric else csdm_jax.METHOD:
+        groups.setdefault(getattr(csdm_jax, name).__module__, []).append(name)
     return "\n".join(
         f"## {_summary(module)}\n\n" + documented("csdm_jax", names)
         for module, names in groups.items()
@@ -81,23 +77,18 @@ def module(name: str, *, level: int = 2) -> str:
     return f"{heading}\n{EVALUATED.format(members)}"
 
 
-def there(*pages: str) -> str:
-    """Those of the pages that exist, a line each."""
-    return "\n".join(page for page in pages if (PAGES / f"{page}.md").exists())
-
-
 NAMES = {
     "configuration": configuration,
+    "documented": documented,
     "fields": fields,
     "methods": methods,
     "module": module,
     "public": public,
-    "there": there,
 }
 
 
 def _fill_in(app: Sphinx, page: str, source: list[str]) -> None:
-    if page == "index" or page.startswith("reference/"):
+    if page.startswith("reference/"):
         template = jinja2.Template(source[0], undefined=jinja2.StrictUndefined)
         source[0] = template.render(**NAMES)
 
