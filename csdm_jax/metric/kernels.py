@@ -149,7 +149,7 @@ class Distribution(Protocol):
     """
 
     def sample(self, key: Any, sample_shape: tuple[int, ...]) -> jax.Array:
-        """Independent draws, shape [*sample_shape, *event_shape]."""
+        """Independent draws, shape `[*sample_shape, *event_shape]`."""
         ...
 
 
