@@ -51,9 +51,11 @@ FEWER = {
     "sdd.scale=0.3,1,3": "sdd.scale=3",
     "--config.distill.seeds=0,1": "--config.distill.seeds=0,",
     "digits_lt/csdm digits_lt/dm": "digits_lt/csdm",
+    "--methods=random,dm,csdm": "--methods=random,csdm --workdir=runs/compared",
 }
 # Installing is tried by CI itself, and the tests are running already.
 PYTHON = '#!/bin/sh\ncase "$1 $2" in "-m pip"|"-m pytest") exit 0;; esac\nexec {python} "$@"\n'
+CSDM = '#!/bin/sh\nexec python -m csdm_jax.cli "$@"\n'
 # A number that small settings do not meet: the command ran, and says so.
 CODES = {"reproduce": (0, 1)}
 # Networks for the committed images, which small settings do not make: see test_reproduction.
@@ -84,7 +86,9 @@ def clone(tmp_path_factory):
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(PYTHON.format(python=sys.executable))
-    python.chmod(0o755)
+    (python.parent / "csdm").write_text(CSDM)
+    for program in python.parent.iterdir():
+        program.chmod(0o755)
     images = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), np.uint8)
     labels = np.arange(400) % 10
     splits = {"train": (images, labels), "test": (images[:50], labels[:50])}
@@ -148,6 +152,7 @@ def test_the_commands_run_one_after_the_other(clone):
     assert {path.name for path in (clone / "runs").iterdir()} == {
         "cifar10",
         "cifar10_lt-imb100-ipc10-cpu",
+        "compared",
         "digits_lt-imb10-ipc2",
         "digits_lt-imb10-ipc2,head=0.8,scale=2",
         "reproduce",
