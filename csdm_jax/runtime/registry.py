@@ -70,12 +70,29 @@ class Registry(MutableMapping[str, Entry]):
         self._origins[name] = origin
 
     def _all(self) -> dict[str, Entry]:
-        """Every entry, those of other packages among them."""
+        """Every entry, those of other packages among them.
+
+        Raises:
+          ImportError: for an entry point that cannot be loaded, or whose name is taken.
+        """
         if self._open:
-            self._open = False
-            for point in metadata.entry_points(group=self.group):
-                self.register(point.name, point.load(), origin=f"entry point {point.value}")
+            self._open = False  # a module that is loaded here may ask for names itself
+            try:
+                for point in metadata.entry_points(group=self.group):
+                    self._load(point)
+            except ImportError:
+                self._open = True  # what comes after it has not been loaded: say so every time
+                raise
         return self._entries
+
+    def _load(self, point: metadata.EntryPoint) -> None:
+        try:
+            self.register(point.name, point.load(), origin=f"entry point {point.value}")
+        except Exception as error:  # it is a program, and anything can be wrong with it
+            raise ImportError(
+                f"the {self.kind} {point.name!r} of another package ({point.value}) cannot be "
+                f"loaded ({error}): mend or uninstall that package"
+            ) from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._all()

@@ -100,6 +100,24 @@ def test_a_name_that_is_taken_is_refused_but_not_to_the_file_that_took_it():
     assert registry["b"] == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("bad", "No module named 'nowhere'"), ("ours", "'ours' already")]
+)
+def test_a_package_that_cannot_be_used_is_named_every_time(name, why, monkeypatch):
+    points = [
+        metadata.EntryPoint(name, "nowhere:THING" if name == "bad" else "math:pi", "g"),
+        metadata.EntryPoint("good", "math:tau", "g"),
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+    registry = Registry("thing", "g", {"ours": 1})
+    for _ in range(2):  # what is listed after it does not vanish in silence
+        with pytest.raises(ImportError, match=f"the thing '{name}' of another package.*{why}"):
+            registry["good"]
+    assert registry["ours"] == 1
+    points.pop(0)
+    assert sorted(registry) == ["good", "ours"]
+
+
 def test_entry_points_are_loaded_when_they_are_asked_for(monkeypatch):
     loaded = []
 
