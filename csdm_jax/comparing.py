@@ -2,7 +2,7 @@
 
     python -m csdm_jax.comparing --config=configs/digits_lt.py --methods=random,dm,csdm
 
-The last method is compared with the others, network by network. Other flags are those of
+The last method is compared with the others, network by network. All other flags are those of
 `csdm_jax.main`; what is there of an earlier call is taken up.
 """
 
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from absl import app, flags
 
+from csdm_jax import main as distilling
 from csdm_jax.api.comparing import paired, paired_text
-from csdm_jax.experiment import command_line, stages
+from csdm_jax.experiment import command_line
 from csdm_jax.runtime import interruption
 
-FLAGS = command_line.ExperimentFlags.define(
-    "Folder for everything that is written; default: runs/<name of the config>, with the fields "
-    "that the command line changes."
-)
+flags.adopt_module_key_flags(distilling)  # so that --help lists them
 _METHODS = flags.DEFINE_list(
     "methods", None, "Methods, the one of interest last; default: those of the configuration."
 )
@@ -28,14 +26,14 @@ def main(argv: list[str]) -> None:
     with command_line.reported(), interruption.handled():
         if len(argv) > 1:
             raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
-        config = FLAGS.configuration()
+        config = distilling.FLAGS.configuration()
         if _METHODS.value:
             *others, config.method = _METHODS.value
             config.baselines = tuple(others)
-        folder = FLAGS.directory(config)
-        _, rows = stages.run(config, folder)
-        found = paired(folder, config.method, config.baselines)
-        print("\n".join(paired_text(rows, found)))
+        folder, rows = distilling.run(config)
+        if rows:
+            found = paired(folder, config.method, config.baselines)
+            print("\n".join(paired_text(rows, found)))
 
 
 if __name__ == "__main__":

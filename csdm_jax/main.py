@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import jax
 from absl import app, flags, logging
 
@@ -37,11 +40,20 @@ def main(argv: list[str]) -> None:
     with command_line.reported(), interruption.handled():
         if len(argv) > 1:
             raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
-        config = FLAGS.configuration()
-        if _DISTRIBUTED.value or _COORDINATOR.value is not None:
-            cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-        logging.info("devices: %s", jax.devices())
-        stages.run(config, FLAGS.directory(config), stage=_STAGE.value)
+        run(FLAGS.configuration())
+
+
+def run(config: Any) -> tuple[Path, list[dict[str, Any]]]:
+    """Runs an experiment where and as the flags say.
+
+    Returns:
+      Its working directory, and the rows of its table, where there is one yet.
+    """
+    if _DISTRIBUTED.value or _COORDINATOR.value is not None:
+        cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    logging.info("devices: %s", jax.devices())
+    folder = FLAGS.directory(config)
+    return folder, stages.run(config, folder, stage=_STAGE.value)[1]
 
 
 if __name__ == "__main__":

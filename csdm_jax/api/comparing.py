@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from csdm_jax.api.given import Arrays, configuration_of, dataset_of, folder_of
+from csdm_jax.api.given import Arrays, configuration_of, dataset_of, folder_of, shown
 from csdm_jax.evaluation import pairs
 from csdm_jax.experiment import stages
 from csdm_jax.reporting import table
@@ -55,12 +55,15 @@ def compare(
     Raises:
       ValueError: for data or fields that break a rule, before anything is compiled.
     """
-    dataset = dataset_of(images, labels, test, holdout, class_names)
+    if not methods:
+        raise ValueError("methods = (): give names, the one that others are compared with last")
     *others, own = methods
     given = {"method": own, "baselines": tuple(others), "distill.seeds": tuple(seeds)}
-    config = configuration_of(ipc, holdout, preset, given, fields)
-    folder = folder_of(workdir, "compare", dataset, config)
-    _, rows = stages.run(config, folder, dataset=dataset)
+    with shown():
+        config = configuration_of(ipc, holdout, preset, given, fields)
+        dataset = dataset_of(images, labels, test, class_names, config)
+        folder = folder_of(workdir, "compare", dataset, config)
+        _, rows = stages.run(config, folder, dataset=dataset)
     return Comparison(folder, rows, paired(folder, own, others))
 
 

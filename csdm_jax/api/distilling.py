@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from csdm_jax.api.given import Arrays, configuration_of, dataset_of, folder_of
+from csdm_jax.api.given import Arrays, configuration_of, dataset_of, folder_of, shown
 from csdm_jax.experiment import stages
 from csdm_jax.reporting import page
 from csdm_jax.runtime import paths
@@ -119,13 +119,12 @@ def distil(
       ValueError: for data or fields that break a rule, before anything is compiled.
       FloatingPointError: when a number is no longer finite.
     """
-    dataset = dataset_of(images, labels, test, holdout, class_names)
     given = {"method": method, "distill.seeds": (seed,)}
-    config = configuration_of(ipc, holdout, preset, given, fields)
-    folder = folder_of(workdir, "distil", dataset, config)
-    if len(dataset.test_images):
-        stages.run(config, folder, dataset=dataset)
-    else:
-        for stage in ("extractors", "distill"):
+    with shown():
+        config = configuration_of(ipc, holdout, preset, given, fields)
+        dataset = dataset_of(images, labels, test, class_names, config)
+        folder = folder_of(workdir, "distil", dataset, config)
+        tested = len(dataset.test_images) or config.evaluate.on == "tuning"
+        for stage in ("all",) if tested else ("extractors", "distill"):
             stages.run(config, folder, stage=stage, dataset=dataset)
     return Distilled.load(folder)

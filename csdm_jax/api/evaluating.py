@@ -11,12 +11,14 @@ import numpy as np
 
 from csdm_jax import networks
 from csdm_jax.api.distilling import Distilled
-from csdm_jax.api.given import Arrays, configuration_of
+from csdm_jax.api.given import Arrays, configuration_of, shown
 from csdm_jax.data.arrays import labelled
+from csdm_jax.data.class_names import numbers
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.evaluation import evaluate as engine
 from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import experiment
+from csdm_jax.sets import distilled
 from csdm_jax.training.trainer import Trainer
 
 
@@ -81,7 +83,7 @@ def evaluate(
     """Trains fresh networks on a set and tests them; the last epoch counts.
 
     Args:
-      images: a `Distilled`, or float `[m, H, W, ch]` in [0, 1] of any origin.
+      images: a `Distilled`, or `[m, H, W, ch]` of any origin, floats in [0, 1] or uint8.
       labels: of the images: int `[m]`, or class probabilities `[m, K]`.
       test: images and labels, as `distil` takes them.
       architectures: names of `csdm_jax.networks`.
@@ -96,70 +98,65 @@ def evaluate(
     Raises:
       ValueError: for arrays or fields that break a rule.
     """
-    names: Sequence[str] = ()
-    if isinstance(images, Distilled):
-        card = images.card
-        names = card["class_names"]
-        mean, std = mean or card["mean"], std or card["std"]
-        train_counts = train_counts or card["data"]["counts"]
-        pixels, targets = images.set.training_data()
-    else:
-        pixels, targets = _training_set(images, labels)
-    num_classes = targets.shape[-1]
-    test_images, test_labels = labelled("test", *test, names or _numbers(num_classes))
+    card = images.card if isinstance(images, Distilled) else {}
+    stored = images.set if isinstance(images, Distilled) else _stored(images, labels, test[1])
+    pixels, targets = stored.training_data()
+    names = card.get("class_names") or numbers(stored.num_classes)
+    test_images, test_labels = labelled("test", *test, names)
     image_shape = test_images.shape[1], test_images.shape[2], test_images.shape[3]
     if image_shape != pixels.shape[1:]:
         raise ValueError(
             f"images are {pixels.shape[1:]}, test images {image_shape} (H, W, ch): bring both to "
             "one size"
         )
+    mean, std = (
+        card.get(name) if given is None else given for name, given in (("mean", mean), ("std", std))
+    )
+    if train_counts is None:
+        train_counts = card.get("data", {}).get("counts")
     given = {"evaluate.networks": tuple(architectures), "evaluate.count": count}
     config = configuration_of(1, 0.0, preset, given, fields)
-    settings, channels = config.evaluate, (0, 1, 2)
+    settings, channels = experiment.evaluation_section(config.evaluate, lr=stored.lr), (0, 1, 2)
     normaliser = Normaliser(
         tuple(map(float, mean if mean is not None else jnp.mean(pixels, channels))),
         tuple(map(float, std if std is not None else jnp.std(pixels, channels))),
     )
-    test_set = engine.TestSet.create(test_images, test_labels, num_classes)
+    test_set = engine.TestSet.create(test_images, test_labels, stored.num_classes)
     results = {}
     for name in settings.networks:
         depth = {"depth": config.network.depth} if name == "convnet" else {}
         network = networks.create(
             name,
-            num_classes=num_classes,
+            num_classes=stored.num_classes,
             image_shape=image_shape,
             width=config.network.width,
             **depth,
         )
-        results[name] = engine.evaluate(
-            pixels,
-            targets,
-            test_set,
-            trainer=Trainer(network, experiment.recipe(settings), normaliser, config.parallel),
-            seeds=range(settings.seed, settings.seed + settings.count),
-            check_every=settings.check_every,
-            label=f"evaluate {name}",
-        )
+        with shown():
+            results[name] = engine.evaluate(
+                pixels,
+                targets,
+                test_set,
+                trainer=Trainer(network, experiment.recipe(settings), normaliser, config.parallel),
+                seeds=range(settings.seed, settings.seed + settings.count),
+                replicate=card.get("seed") or 0,
+                check_every=settings.check_every,
+                label=f"evaluate {name}",
+            )
     return Evaluation(results, None if train_counts is None else tuple(train_counts))
 
 
-def _numbers(count: int) -> list[str]:
-    return [str(number) for number in range(count)]
-
-
-def _training_set(images: Any, labels: Any) -> tuple[Any, Any]:
-    """Pixels in [0, 1] and class probabilities."""
+def _stored(images: Any, labels: Any, test_labels: Any) -> distilled.DistilledSet:
+    """A set of any origin, checked; classes are those that it or the test images have."""
     images, labels = np.asarray(images), np.asarray(labels)
-    if images.ndim != 4 or labels.ndim not in (1, 2) or len(images) != len(labels):
-        raise ValueError(
-            f"a set is images [m, H, W, ch] with labels [m] or [m, K], got {images.shape} and "
-            f"{labels.shape}"
-        )
-    pixels = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-        raise ValueError(
-            f"pixels must lie in [0, 1], got {pixels.min():.3g} to {pixels.max():.3g}: undo the "
-            "normalisation first"
-        )
-    targets = np.eye(labels.max() + 1, dtype=np.float32)[labels] if labels.ndim == 1 else labels
-    return jnp.asarray(pixels), jnp.asarray(targets, jnp.float32)
+    images = images[..., None] if images.ndim == 3 else images
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
+    if labels.ndim == 2:
+        classes, labels = labels.shape[1], labels.astype(np.float32)
+    else:
+        known = [one for one in (labels, np.asarray(test_labels)) if one.dtype.kind in "iu"]
+        classes = 1 + max((int(one.max()) for one in known if one.size), default=0)
+    found = distilled.DistilledSet({"images": images}, labels, "pixels", 1, max(1, classes))
+    distilled.check(found)
+    return found

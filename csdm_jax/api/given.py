@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from csdm_jax import data
 from csdm_jax.data.arrays import from_arrays
@@ -24,14 +26,14 @@ def dataset_of(
     images: Any,
     labels: Any,
     test: Arrays | None,
-    holdout: float,
     class_names: Sequence[str] | None,
+    config: Any,
 ) -> data.Dataset:
     """The arrays that a caller gives, with an empty test set where none was asked for."""
     images, labels = np.asarray(images), np.asarray(labels)
-    if test is None and not holdout:
+    if test is None and not config.data.holdout:
         test = images[:0], labels[:0]
-    reading = data.Reading(holdout=holdout)
+    reading = data.Reading.of(config.data)
     return from_arrays(images, labels, *(test or ()), class_names=class_names, reading=reading)
 
 
@@ -51,6 +53,7 @@ def configuration_of(
     for name, value in (dict(given) | dict(fields or {})).items():
         configuration.check_field(name, value)
         config.update_from_flattened_dict({name: value})
+    configuration.validate(config)
     return config
 
 
@@ -59,7 +62,20 @@ def folder_of(workdir: Any, what: str, dataset: data.Dataset, config: Any) -> Pa
     if workdir is not None:
         return paths.given(workdir)
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for split in ("train", "test"):
+        for part in ("images", "labels"):
+            digest.update(np.ascontiguousarray(getattr(dataset, f"{split}_{part}")).data)
     digest.update(repr(dataset.class_names).encode())
     return Path("runs") / f"{what}-{digest.hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Shows progress as the commands do, unless the program asked absl for errors alone."""
+    before = logging.get_verbosity()
+    if before == logging.WARNING:  # what it is where nobody has chosen
+        logging.set_verbosity(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -365,16 +365,7 @@ class Experiment:
         return self._create_trainer(network, self._evaluation(augmented, lr))
 
     def _evaluation(self, augmented: bool, lr: float | None) -> Any:
-        """The section `evaluate` of the configuration, for one kind of evaluation.
-
-        A set with a learning rate of its own was made for gradient descent with it.
-        """
-        settings = self.config.evaluate.copy_and_resolve_references()
-        if not augmented:
-            settings.update({"augmentation": "none", "cutmix": 0.0})
-        if lr is not None:
-            settings.update({"optimiser": "sgd", "learning_rate": lr})
-        return settings
+        return evaluation_section(self.config.evaluate, augmented, lr)
 
     def evaluation_settings(
         self, augmented: bool = True, lr: float | None = None
@@ -493,6 +484,19 @@ def run_folder(config: Any, workdir: Path, method: str, seed: int) -> Path:
     if (method, seed) == (config.method, config.distill.seeds[0]):
         return workdir
     return workdir / "runs" / f"{method}-seed{seed}"
+
+
+def evaluation_section(section: Any, augmented: bool = True, lr: float | None = None) -> Any:
+    """The section `evaluate` of a configuration, for one kind of evaluation.
+
+    A set with a learning rate of its own was made for gradient descent with it.
+    """
+    settings = section.copy_and_resolve_references()
+    if not augmented:
+        settings.update({"augmentation": "none", "cutmix": 0.0})
+    if lr is not None:
+        settings.update({"optimiser": "sgd", "learning_rate": lr})
+    return settings
 
 
 def recipe(settings: Any) -> Recipe:

@@ -1,12 +1,16 @@
 """Arrays in memory, distilled, tested and compared by the engine of the command line."""
 
+import dataclasses
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 import csdm_jax
+from csdm_jax.api import evaluating
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.sets import distilled
@@ -118,9 +122,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(given, message, array
 
 def test_a_set_is_tested_as_the_command_tests_it(arrays, tmp_path):
     test = arrays[0][:100], arrays[1][:100]
-    run = csdm_jax.distil(
-        *arrays, ipc=1, preset="cpu", test=test, method="random", workdir=tmp_path, fields=SMALL
-    )
+    given = {"preset": "cpu", "test": test, "method": "random", "seed": 1}
+    run = csdm_jax.distil(*arrays, ipc=1, workdir=tmp_path, fields=SMALL, **given)
     found = csdm_jax.evaluate(run, test=test, count=2, preset="cpu", fields=SMALL)
     expected = [one["last"] for one in run.card["accuracies"]["convnet"]]
     assert [one.last for one in found.results["convnet"]] == expected
@@ -134,8 +137,55 @@ def test_a_set_is_tested_as_the_command_tests_it(arrays, tmp_path):
     assert again.by_class("convnet").shape == (10,) and again.groups("convnet") == {}
     with pytest.raises(ValueError, match="bring both to one size"):
         csdm_jax.evaluate(run, test=(np.zeros((3, 9, 9)), [0, 1, 2]), preset="cpu")
-    with pytest.raises(ValueError, match="undo the normalisation"):
-        csdm_jax.evaluate(run.images * 3, run.labels, test=test, preset="cpu")
+    wrong = [
+        (run.images * 3, run.labels, "undo the normalisation"),
+        (run.images, run.labels - 1, r"labels must lie in 0\.\.9, got -1\.\.8"),
+        (run.images, run.labels / 2, "labels .n. must be integers"),
+        (run.images, 2 * soft, "soft labels must be probabilities"),
+    ]
+    for images, labels, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            csdm_jax.evaluate(images, labels, test=(test[0], test[1].astype(int)), preset="cpu")
+
+
+def test_a_set_with_its_own_learning_rate_is_tested_by_gradient_descent_with_it(made, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        evaluating.engine, "evaluate", lambda *a, trainer, **k: asked.append(trainer)
+    )
+    stored = dataclasses.replace(made.set, lr=0.25)
+    test = np.zeros((2, 8, 8)), ["3", "4"]
+    for one in (made, dataclasses.replace(made, set=stored)):
+        csdm_jax.evaluate(one, test=test, preset="cpu", fields=SMALL)
+    assert [(one.recipe.optimiser, one.recipe.learning_rate) for one in asked] == [
+        ("adamw", 1e-3),
+        ("sgd", 0.25),
+    ]
+
+
+def test_fields_of_the_data_say_how_the_arrays_are_read(arrays, tmp_path):
+    given = {"ipc": 1, "preset": "cpu", "method": "random", "workdir": tmp_path}
+    fields = SMALL | {"data.holdout": 0.5, "data.seed": 3, "evaluate.count": 1}
+    card = csdm_jax.distil(*arrays, **given, fields=fields).card
+    assert card["data"]["holdout"] == 0.5 and card["data"]["holdout_seed"] == 3
+    assert "accuracies" in card
+
+
+PROGRESS = """
+from absl import logging
+from csdm_jax.api.given import shown
+
+for verbosity in (logging.get_verbosity(), logging.ERROR):
+    logging.set_verbosity(verbosity)
+    with shown():
+        logging.info("half of it")
+    assert logging.get_verbosity() == verbosity
+"""
+
+
+def test_progress_is_shown_once_and_not_where_errors_alone_were_asked_for():
+    done = subprocess.run([sys.executable, "-c", PROGRESS], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.count("half of it") == 1, done.stderr
 
 
 def test_methods_are_compared_by_the_same_networks(arrays, tmp_path):
@@ -154,3 +204,5 @@ def test_methods_are_compared_by_the_same_networks(arrays, tmp_path):
     rows = {row["method"]: row["last"] for row in found.rows}
     assert overall.interval()[0] == pytest.approx(rows["dm"] - rows["random"], abs=0.02)
     assert "dm - random, in points" in str(found) and "95 % interval" in str(found)
+    with pytest.raises(ValueError, match="give names, the one that others are compared with last"):
+        csdm_jax.compare(*arrays, methods=(), ipc=1, holdout=0.3)
