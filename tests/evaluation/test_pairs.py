@@ -1,5 +1,7 @@
 """Differences by distillation seed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -35,3 +37,24 @@ def test_more_networks_of_one_seed_give_no_interval():
 def test_runs_without_a_common_network_have_no_difference():
     with pytest.raises(ValueError, match="no network tested both"):
         pairs.differences(run({(0, 1): 1.0}), run({(1, 1): 1.0}))
+
+
+ABLATIONS = Path(__file__).parent.parent.parent / "results" / "ablations"
+FACTOR_10, FACTOR_200 = (f"imbalance/imbalance_factor={factor}" for factor in (10, 200))
+SAID = [
+    ("kernels/kernel=rbf,scale=1,*", "kernels/kernel=rbf,scale=10,*", "all"),
+    ("alphas/head=0.1,*", "alphas/head=0.9,*", "many"),
+    ("alphas/head=0.1,*", "alphas/head=0.9,*", "few"),
+    (f"{FACTOR_10},method=csdm,*", f"{FACTOR_200},method=csdm,*", "all"),
+    (f"{FACTOR_10},method=dm,*", f"{FACTOR_10},method=csdm,*", "all"),
+    ("networks/method=csdm_single,*", "networks/method=csdm,*", "all"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "group"), SAID)
+def test_the_page_on_the_ablations_has_the_intervals_of_its_cards(first, second, group):
+    (a,), (b,) = (list(ABLATIONS.glob(pattern)) for pattern in (first, second))
+    found = pairs.differences(pairs.networks(a), pairs.networks(b))
+    (one,) = (difference for difference in found if difference.group == group)
+    mean, half = one.interval()
+    assert f"{abs(mean):.1f} ± {half:.1f}" in (ABLATIONS / "README.md").read_text()
