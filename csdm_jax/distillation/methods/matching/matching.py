@@ -225,13 +225,13 @@ class Matching:
             return jnp.stack([optax.tree.norm(gradient) for gradient in each])
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
+        draw_rows, copy = jax.jit(self._draw), context.devices.copy
+        fixed = copy((initial_images(context, self._config.ipc, keys[0]), *supplied))
         found = []
         for key in keys[1:]:
-            stored = initial_images(context, self._config.ipc, keys[0])
-            rows = self._draw(key)
+            rows = draw_rows(key)
             batch = rows.with_values(jnp.asarray(context.host.take(np.asarray(rows.values))))
-            (pool,) = supplied
-            found.append(np.asarray(norms(*context.devices.copy((stored, pool, batch, key)))))
+            found.append(np.asarray(norms(*fixed, *copy((batch, key)))))
         return np.asarray(found, np.float64)
 
 
