@@ -155,9 +155,7 @@ def _find_config(argv: list[str]) -> None:
         place = number if match[1] is not None else number + 1
         before = "--config=" if match[1] is not None else ""
         file, colon, rest = (match[1] or argv[place]).partition(":")
-        path = str(paths.given(file))
-        if not Path(path).exists():
-            path = str(shipped.config(path) or path)
+        path = str(shipped.located(str(paths.given(file))))
         _check_config_path(Path(path))
         text = f"{_SAVED}{path}" if path.endswith(".json") else f"{path}{colon}{rest}"
         argv[place] = before + text

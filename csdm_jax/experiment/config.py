@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import runpy
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -105,9 +104,7 @@ def load(text: str) -> ml_collections.ConfigDict:
       OSError: when it cannot be read.
     """
     path, _, argument = text.partition(":")
-    if not Path(path).exists():
-        path = str(shipped.config(path) or path)
-    names = runpy.run_path(path)
+    names = runpy.run_path(str(shipped.located(path)))
     if "get_config" not in names:
         raise ConfigError(f"{path} defines no get_config: see configs/")
     return names["get_config"](argument)

@@ -106,6 +106,11 @@ def read(manifest: Path) -> dict[str, Entry]:
     return entries
 
 
+def _shipped(config: str) -> Any:
+    """A configuration as it comes with the project, whatever the working directory holds."""
+    return configuration.load(str(shipped.config(config) or config))
+
+
 def config_of(entry: Entry) -> Any:
     """The configuration that made an entry's numbers.
 
@@ -113,7 +118,7 @@ def config_of(entry: Entry) -> Any:
       ConfigError: when a field does not exist any more, or breaks its rule.
       OSError: when its file cannot be read.
     """
-    config = configuration.load(entry.config)
+    config = _shipped(entry.config)
     given = entry.overrides | {
         "method": entry.method,
         "baselines": (),
@@ -287,7 +292,7 @@ def _entry(row: dict[str, Any], label: str, config: str, runs: list[Path], root:
     return Entry(
         label=label,
         config=config,
-        overrides=_overrides(card["config"], configuration.load(config)),
+        overrides=_overrides(card["config"], _shipped(config)),
         method=row["method"],
         network=row["network"],
         seeds=row["seeds"],

@@ -24,3 +24,14 @@ def config(name: str) -> Path | None:
     """The file of a configuration, given by its name, or as `configs/NAME.py`; None for others."""
     stem = Path(name).stem if Path(name).parent == Path("configs") else name
     return root() / "configs" / f"{stem}.py" if stem in configs() else None
+
+
+def located(given: str) -> Path:
+    """Where a configuration lies.
+
+    Args:
+      given: the name of a shipped one, whatever has that name in the working directory; or a path,
+        where `configs/NAME.py` is the shipped one if there is no such file.
+    """
+    own = config(given)
+    return own if own and (given == own.stem or not Path(given).exists()) else Path(given)

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from csdm_jax.experiment import command_line, reproduction
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.config import ConfigError
+from csdm_jax.runtime import shipped
 
 FILES = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.py"))
 BENCHMARKS = [path for path in FILES if path.stem != "own_data"]
@@ -164,3 +166,18 @@ def test_a_config_argument_has_types():
     options = configuration.parse_argument("imb=50,cpu", imb=10.0, ipc=2, cpu=False)
     assert options == {"imb": 50.0, "ipc": 2, "cpu": True}
     assert configuration.parse_argument(None, ipc=2) == {"ipc": 2}
+
+
+def test_a_shipped_name_is_that_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits_lt").mkdir()
+    (tmp_path / "configs").mkdir()
+    theirs = tmp_path / "configs" / "digits_lt.py"
+    theirs.write_text("def get_config(argument): return 7")
+    assert configuration.load("digits_lt:ipc=3").distill.ipc == 3
+    argv = ["csdm distil", "--config=digits_lt:ipc=3"]
+    command_line._find_config(argv)
+    assert argv[1] == f"--config={shipped.config('digits_lt')}:ipc=3"
+    assert configuration.load("configs/digits_lt.py") == 7
+    entry = reproduction.read(reproduction.MANIFEST)["digits_lt/csdm"]
+    assert reproduction.config_of(entry).data.name == "digits"
