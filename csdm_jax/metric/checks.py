@@ -107,6 +107,16 @@ def check_two_rows(name: str, weights: ArrayLike) -> None:
         )
 
 
+def check_shared(name: str, share: ArrayLike) -> None:
+    """Raise a ValueError if one row has all the weight of a sample, where its share is known."""
+    value = known(share)
+    if value is not None and not value < 1.0 - 1e-6:
+        raise ValueError(
+            f"unbiased=True needs two rows of {name} with a weight above 0, got a sketch of one: "
+            "merge more samples or unbiased=False"
+        )
+
+
 def check_kernel(kernel: object) -> None:
     """Raise a ValueError for a kernel's class in place of a kernel, and for what is no function."""
     if isinstance(kernel, type):
@@ -144,6 +154,18 @@ def check_sizes(name: str, x: jax.Array, weights: ArrayLike | None, sizes: tuple
             f"{name} weights of a class are all zero, {name}_sizes {tuple(sizes)}: leave that "
             "class out"
         )
+
+
+def checked_scales(scales: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """The scales as a tuple of numbers, or a ValueError unless they are positive and finite."""
+    if scales is None:
+        return None
+    values = np.asarray(scales, np.float32)
+    if values.ndim != 1 or len(values) == 0 or not np.all(np.isfinite(values) & (values > 0)):
+        raise ValueError(
+            f"scales must be positive finite numbers, got {scales!r}: pass e.g. scales=(0.5, 1, 2)"
+        )
+    return tuple(float(scale) for scale in scales)
 
 
 def check_matmul_dtype(dtype: DTypeLike | None) -> None:

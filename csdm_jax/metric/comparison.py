@@ -17,6 +17,7 @@ from csdm_jax.metric.checks import (
     check_pair,
     check_sample,
     check_sizes,
+    checked_scales,
     known,
 )
 from csdm_jax.metric.estimators import ESTIMATORS, cheaper_estimator
@@ -111,7 +112,7 @@ def compare(
     frequencies = None if needless else as_features("frequencies", frequencies)
     check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
     check_matmul_dtype(matmul_dtype)
-    scales = None if scales is None else _checked_scales(scales)
+    scales = checked_scales(scales)
     given = (
         _Given(names[0], real, real_weights, real_sizes),
         _Given(names[1], synthetic, synthetic_weights, synthetic_sizes),
@@ -139,15 +140,6 @@ class _Given(NamedTuple):
     rows: Any
     weights: ArrayLike | None
     sizes: tuple[int, ...] | None
-
-
-def _checked_scales(scales: tuple[float, ...]) -> tuple[float, ...]:
-    values = np.asarray(scales, np.float32)
-    if values.ndim != 1 or len(values) == 0 or not np.all(np.isfinite(values) & (values > 0)):
-        raise ValueError(
-            f"scales must be positive finite numbers, got {scales!r}: pass e.g. scales=(0.5, 1, 2)"
-        )
-    return tuple(float(scale) for scale in scales)
 
 
 def _sides(

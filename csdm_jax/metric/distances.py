@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from csdm_jax.metric.characteristic import Spectrum, normalised_weights, spectral_means
-from csdm_jax.metric.checks import check_two_rows
+from csdm_jax.metric.checks import check_shared, check_two_rows
 from csdm_jax.metric.comparison import Comparison, Options, SDDOptions, compare
 from csdm_jax.metric.gradients import equal_norms, with_known_real
 from csdm_jax.metric.numerics import safe_sqrt
@@ -268,7 +268,9 @@ def _without_own(means: dict[str, jax.Array], comparison: Comparison) -> jax.Arr
 def _own_share(name: str, side: Ragged | Sketch, dtype: jnp.dtype) -> jax.Array:
     """The sum of the squared shares of a sample's rows, below 1."""
     if isinstance(side, Sketch):
-        return jnp.reshape(side.squares / jnp.square(side.weight), ())
+        share = jnp.reshape(side.squares / jnp.square(side.weight), ())
+        check_shared(name, share)
+        return share
     rows = side.values.shape[0]
     check_two_rows(name, np.ones(rows) if side.weights is None else side.weights)
     return jnp.sum(jnp.square(normalised_weights(side, dtype)))

@@ -20,6 +20,7 @@ from csdm_jax.metric.checks import (
     as_features,
     check_matmul_dtype,
     check_sample,
+    checked_scales,
     known,
 )
 from csdm_jax.metric.numerics import compute_dtype, row_chunks, varying_like
@@ -96,7 +97,8 @@ def sketch(
 
     Raises:
         ValueError: if shapes disagree, the sample is empty, known weights are negative or not
-            finite, or one of `labels` and `num_classes` is given without the other.
+            finite, a scale is not positive, or one of `labels` and `num_classes` is given without
+            the other.
 
     >>> frequencies = jnp.array([[1.0], [2.0]])
     >>> stream = (sketch(jnp.full((3, 1), value), frequencies) for value in (0.0, jnp.pi))
@@ -109,6 +111,7 @@ def sketch(
     rows, members, weight, classes = sample
     check_sample("x", rows, frequencies, None, ranks=(2,))
     check_matmul_dtype(matmul_dtype)
+    scales = checked_scales(scales)
     dtype = compute_dtype(rows, frequencies)
     weight = jnp.ones(rows.shape[0], dtype) if weight is None else weight.astype(dtype)
     numbers = jnp.arange(classes, dtype=members.dtype)

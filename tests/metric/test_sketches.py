@@ -177,6 +177,16 @@ EMPTY = cj.sketch(ROWS, T, labels=np.zeros(18, int), num_classes=3)
         (lambda: cj.sketch(ROWS, T, WEIGHTS[1:]), r"x weights have shape \(17,\), features"),
         (lambda: cj.sketch(REAL, T, WEIGHTS), r"x is Ragged and has weights and classes of its"),
         (lambda: cj.sketch(ROWS, T[:, :2]), r"x features have d=4, frequencies d=2"),
+        (lambda: cj.sketch(ROWS, T, scales=(-1.0,)), r"scales must be positive finite numbers"),
+        (lambda: cj.sketch(ROWS, T, scales=()), r"scales must be positive finite numbers"),
+        (
+            lambda: cj.sdd(cj.sketch(ROWS[:1], T), ONE, T, unbiased=True),
+            r"unbiased=True needs two rows of x .* got a sketch of one: merge more",
+        ),
+        (
+            lambda: cj.sdd(ONE, cj.sketch(ROWS, T, np.eye(18)[3]), T, unbiased=True),
+            r"unbiased=True needs two rows of y .* got a sketch of one: merge more",
+        ),
     ],
 )  # fmt: skip
 def test_refusals(call, message):
