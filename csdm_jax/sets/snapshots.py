@@ -86,11 +86,11 @@ def taken(step: int, made: DistilledSet, counts: Sequence[int]) -> Snapshot:
 def read(folder: Path, last: int) -> list[Snapshot]:
     """The snapshots of a run's folder before the step `last`, in order; none of an older run.
 
-    One that is damaged is set aside.
+    One that is damaged is set aside, a file of another name is passed over.
     """
     found = []
-    for path in sorted((folder / FOLDER).glob("[0-9]*.npz")):
-        if int(path.stem) >= last:
+    for path in sorted((folder / FOLDER).glob("*.npz")):
+        if not path.stem.isdecimal() or int(path.stem) >= last:
             continue
         try:
             found.append(Snapshot(int(path.stem), **read_npz(path, ("images", "labels"))))

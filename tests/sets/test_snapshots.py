@@ -42,8 +42,14 @@ def test_later_ones_are_removed_and_damaged_ones_set_aside(tmp_path):
         kept.write(step, a_set(2, 1, 8))
     kept.rewind(2)
     (tmp_path / snapshots.FOLDER / "00000001.npz").write_bytes(b"PK")
+    (tmp_path / snapshots.FOLDER / "00000000 (copy).npz").write_bytes(b"PK")
     assert [one.step for one in snapshots.read(tmp_path, 3)] == [0, 2]
     assert [one.step for one in snapshots.read(tmp_path, 2)] == [0]
     names = sorted(path.name for path in (tmp_path / snapshots.FOLDER).iterdir())
-    assert names == ["00000000.npz", "00000001.npz.damaged-0", "00000002.npz"]
+    assert names == [
+        "00000000 (copy).npz",
+        "00000000.npz",
+        "00000001.npz.damaged-0",
+        "00000002.npz",
+    ]
     assert snapshots.read(tmp_path / "older", 9) == []
