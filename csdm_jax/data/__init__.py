@@ -29,7 +29,7 @@ SOURCES: dict[str, Source] = {
 """Benchmarks, whose images and splits are what they are."""
 
 OWN: Registry[Callable[[Path | None, Path | None, Reading], Dataset]] = Registry(
-    "data set", "csdm_jax.data", {"folder": folder.load, "npz": npz.load}
+    "data set", "csdm_jax.data", {"folder": folder.load, "npz": npz.load}, reserved=SOURCES
 )
 """A user's own data."""
 

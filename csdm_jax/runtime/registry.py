@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from importlib import metadata
 from typing import TypeVar
 
@@ -41,10 +42,13 @@ class Registry(MutableMapping[str, Entry]):
       kind: what an entry is, for messages.
       group: of entry points, "csdm_jax.methods" and the like.
       entries: those of the package.
+      reserved: names that are no entries, and not to be taken.
     """
 
-    def __init__(self, kind: str, group: str, entries: Mapping[str, Entry]):
-        self.kind, self.group = kind, group
+    def __init__(
+        self, kind: str, group: str, entries: Mapping[str, Entry], reserved: Iterable[str] = ()
+    ):
+        self.kind, self.group, self._reserved = kind, group, frozenset(reserved)
         self._entries = dict(entries)
         self._origins: dict[str, str] = {}
         self._open = True  # whether other packages have not been asked yet
@@ -62,7 +66,8 @@ class Registry(MutableMapping[str, Entry]):
           ValueError: for a name that is taken.
         """
         origin = _INTERACTIVE if re.match(r"<|.*ipykernel", origin) else os.path.abspath(origin)
-        if name in self and self._origins.get(name) != origin:
+        taken = name in self._reserved or name in self
+        if taken and self._origins.get(name) != origin:
             raise ValueError(
                 f"there is a {self.kind} {name!r} already: register yours by another name"
             )
@@ -86,8 +91,13 @@ class Registry(MutableMapping[str, Entry]):
         return self._entries
 
     def _load(self, point: metadata.EntryPoint) -> None:
+        """Adds the entry of another package, unless its module has registered it already."""
         try:
-            self.register(point.name, point.load(), origin=f"entry point {point.value}")
+            entry = point.load()
+            module = sys.modules.get(point.value.partition(":")[0].strip())
+            own = getattr(module, "__file__", None)
+            if own is None or self._origins.get(point.name) != os.path.abspath(own):
+                self.register(point.name, entry, origin=f"entry point {point.value}")
         except Exception as error:  # it is a program, and anything can be wrong with it
             raise ImportError(
                 f"the {self.kind} {point.name!r} of another package ({point.value}) cannot be "

@@ -91,6 +91,8 @@ def test_a_name_that_is_taken_is_refused_but_not_to_the_file_that_took_it():
             register(taken)(object())
         register("mine")(object)
         register("mine")(int)  # the same file, run again
+    with pytest.raises(ValueError, match="there is a data set 'digits' already"):
+        csdm_jax.register_data("digits")(object())
     registry = Registry("thing", "none", {})
     registry.register("a", 1, origin="one.py")
     with pytest.raises(ValueError, match="there is a thing 'a' already"):
@@ -146,3 +148,15 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(monkeypatch):
     told = r"the thing 'theirs' of another package \(package:THING\) cannot be loaded \(no THING"
     with pytest.raises(ImportError, match=told):
         sorted(Registry("thing", "g", {"ours": 1}))
+
+
+def test_an_entry_point_may_name_what_its_module_registers(monkeypatch, tmp_path):
+    (tmp_path / "plugged.py").write_text(
+        "import csdm_jax\n\n\n@csdm_jax.register_network('perceptron')\n"
+        "class Perceptron:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    point = metadata.EntryPoint("perceptron", "plugged:Perceptron", networks.NETWORKS.group)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point])
+    monkeypatch.setattr(networks.NETWORKS, "_open", True)
+    assert networks.NETWORKS["perceptron"].__name__ == "Perceptron"
