@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from csdm_jax.api.given import Arrays, configuration_of, dataset_of, folder_of, shown
+from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
-from csdm_jax.reporting import page
+from csdm_jax.reporting import page, table
 from csdm_jax.runtime import paths
 from csdm_jax.sets import distilled, exporting
 from csdm_jax.sets.formats import torch_files
@@ -64,7 +65,9 @@ class Distilled:
 
     def report(self, file: Any) -> None:
         """Writes one HTML page: images, losses, and accuracies where there are some."""
-        files.write_bytes(paths.given(file), page.render([page.read(self.folder)]).encode())
+        rows = table.gather([self.folder], configuration.OF_THE_RUN)
+        text = page.render([page.read(self.folder)], rows=rows, tables=table.tables(rows))
+        files.write_bytes(paths.given(file), text.encode())
 
     def to_torch(self) -> Any:
         """A `TensorDataset` of normalised images `[m, ch, H, W]` and labels.
