@@ -118,9 +118,14 @@ def evaluate(
     config = configuration_of(1, 0.0, preset, given, fields)
     settings, channels = experiment.evaluation_section(config.evaluate, lr=stored.lr), (0, 1, 2)
     normaliser = Normaliser(
-        tuple(map(float, mean if mean is not None else jnp.mean(pixels, channels))),
-        tuple(map(float, std if std is not None else jnp.std(pixels, channels))),
+        _of_channels("mean", jnp.mean(pixels, channels) if mean is None else mean, pixels),
+        _of_channels("std", jnp.std(pixels, channels) if std is None else std, pixels),
     )
+    if min(normaliser.std) <= 0:
+        raise ValueError(
+            f"the standard deviations of the channels must be positive, got {normaliser.std}: give "
+            "std, that of the real images"
+        )
     test_set = engine.TestSet.create(test_images, test_labels, stored.num_classes)
     results = {}
     for name in settings.networks:
@@ -144,6 +149,16 @@ def evaluate(
                 label=f"evaluate {name}",
             )
     return Evaluation(results, None if train_counts is None else tuple(train_counts))
+
+
+def _of_channels(name: str, given: Any, pixels: Any) -> tuple[float, ...]:
+    """One number per channel, as a `Normaliser` takes them."""
+    values = np.asarray(given, np.float64)
+    if values.shape != pixels.shape[-1:] or not np.isfinite(values).all():
+        raise ValueError(
+            f"{name} must be one number for each channel, here {pixels.shape[-1]}, got {given}"
+        )
+    return tuple(values.tolist())
 
 
 def _stored(images: Any, labels: Any, test_labels: Any) -> distilled.DistilledSet:

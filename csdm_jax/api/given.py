@@ -51,10 +51,18 @@ def configuration_of(
     config = configuration.load(f"own_data:source=npz,holdout={holdout},ipc={ipc}{cpu}")
     config.baselines = ()
     for name, value in (dict(given) | dict(fields or {})).items():
+        value = _plain(value)
         configuration.check_field(name, value)
         config.update_from_flattened_dict({name: value})
     configuration.validate(config)
     return config
+
+
+def _plain(value: Any) -> Any:
+    """A value as a configuration holds it: numbers of Python, and tuples."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple | range) else value
 
 
 def folder_of(workdir: Any, what: str, dataset: data.Dataset, config: Any) -> Path:

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import csdm_jax
 from csdm_jax.api import evaluating
+from csdm_jax.api.given import configuration_of
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.sets import distilled
@@ -91,6 +92,30 @@ def test_other_data_and_other_settings_have_other_folders(arrays, tmp_path, monk
     assert all(folder.parent.name == "runs" for folder in folders)
 
 
+def test_numbers_of_numpy_and_lists_are_values_of_fields():
+    fields = {"sdd.scale": np.float32(3), "distill.steps": np.int64(4), "baselines": ["dm"]}
+    seeds = (np.int64(1),)
+    config = configuration_of(1, 0.0, "cpu", {"distill.seeds": seeds}, fields)
+    assert (config.sdd.scale, config.distill.steps) == (3.0, 4)
+    assert config.distill.seeds == (1,) and config.baselines == ("dm",)
+    config = configuration_of(1, 0.0, "cpu", {}, {"distill.seeds": np.arange(2)})
+    assert config.distill.seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"mean": np.zeros(3)}, "mean must be one number for each channel, here 1"),
+        ({"std": [0.0]}, "must be positive, got .*: give std"),
+        ({}, "must be positive, got .*: give std"),
+    ],
+)
+def test_what_no_network_could_read_is_refused(asked, message):
+    images = np.full((4, 8, 8, 1), 0.5)
+    with pytest.raises(ValueError, match=message):
+        csdm_jax.evaluate(images, [0, 1, 0, 1], test=(images, [0, 1, 0, 1]), preset="cpu", **asked)
+
+
 def test_it_is_saved_reported_and_handed_to_torch(made, tmp_path):
     made.save(tmp_path / "png", format="png")
     assert len(list((tmp_path / "png").rglob("*.png"))) == 40
@@ -127,6 +152,8 @@ def test_a_set_is_tested_as_the_command_tests_it(arrays, tmp_path):
     found = csdm_jax.evaluate(run, test=test, count=2, preset="cpu", fields=SMALL)
     expected = [one["last"] for one in run.card["accuracies"]["convnet"]]
     assert [one.last for one in found.results["convnet"]] == expected
+    run.report(tmp_path / "page.html")
+    assert "accuracy after the last epoch" in (tmp_path / "page.html").read_text()
     mean, half = found.interval("convnet")
     assert mean == pytest.approx(np.mean(expected))
     assert half == pytest.approx(12.706 * np.std(expected, ddof=1) / np.sqrt(2), rel=1e-4)
