@@ -69,3 +69,12 @@ def test_links_lead_to_files(page):
     links += re.findall(r"^```{include} (\S+)", PAGES[page], flags=re.M)
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert missing == []
+
+
+def test_what_a_page_takes_from_another_file_is_there():
+    marks = re.compile(r'\{include\} (\S+)\n:start-after: "(.*)"\n:end-before: "(.*)"')
+    found = [(page, *one) for page in PAGES for one in marks.findall(PAGES[page])]
+    assert found
+    for page, path, start, end in found:
+        text = ((ROOT / page).parent / path).read_text()
+        assert start in text and end in text.partition(start)[2], page
