@@ -57,6 +57,7 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
         "images.png",
         "metrics.jsonl",
         "report.html",
+        "settled.json",
         "spectrum.json",
         "steps.gif",
         "table.json",

@@ -55,8 +55,10 @@ def compare(
     Raises:
       ValueError: for data or fields that break a rule, before anything is compiled.
     """
-    if not methods:
-        raise ValueError("methods = (): give names, the one that others are compared with last")
+    if not methods or isinstance(methods, str):
+        raise ValueError(
+            f"methods = {methods!r}: give names, the one that others are compared with last"
+        )
     *others, own = methods
     given = {"method": own, "baselines": tuple(others), "distill.seeds": tuple(seeds)}
     with shown():

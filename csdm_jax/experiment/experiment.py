@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +33,13 @@ from csdm_jax.experiment import supplies
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
-from csdm_jax.storage import events
+from csdm_jax.storage import events, files
 from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
+SETTLED = "settled.json"
+"""What methods have set for themselves, in the working directory."""
 
 
 def _load(settings: Any) -> data.Dataset:
@@ -445,12 +448,44 @@ class Experiment:
 
     @functools.cache  # noqa: B019
     def settled(self, method: str) -> dict[str, Any]:
-        """The fields that the configuration leaves open to a method, and what it sets them to."""
-        given = supplies.supplied(self, method)
-        found = methods.kind(method).settle(self.config, self._context, given)
+        """The fields that the configuration leaves open to a method, and what it sets them to.
+
+        They are kept in the working directory: on other hardware the rule might round otherwise,
+        and a run that goes on there keeps its numbers.
+        """
+        kept = self._kept(method) if cluster.is_first() else None
+        if not cluster.first_says(kept is not None):
+            given = supplies.supplied(self, method)
+            kept = methods.kind(method).settle(self.config, self._context, given)
+            if cluster.is_first() and kept:
+                self._keep(method, kept)
+        found = cluster.told(kept)
         if found:
             logging.info("%s: %s", method, ", ".join(f"{n} = {v:g}" for n, v in found.items()))
         return found
+
+    def _kept(self, method: str) -> dict[str, Any] | None:
+        """What an earlier call has settled for this method and configuration."""
+        path = self.workdir / SETTLED
+        try:
+            found = files.read_sealed_json(path).get(method, {})
+        except FileNotFoundError:
+            return None
+        except files.DamagedError as error:
+            files.set_aside(path, error)
+            return None
+        return found.get("fields") if found.get("identity") == self._settled_by(method) else None
+
+    def _keep(self, method: str, fields: dict[str, Any]) -> None:
+        path = self.workdir / SETTLED
+        before = files.read_sealed_json(path) if path.exists() else {}
+        own = {"identity": self._settled_by(method), "fields": fields}
+        files.write_sealed_json(path, before | {method: own})
+
+    def _settled_by(self, method: str) -> str:
+        """SHA-256 of what the fields depend on."""
+        identity = json.dumps(self.identity(method, 0), sort_keys=True, default=str)
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     @functools.cache  # noqa: B019
     def loop(self, method: str) -> Loop:

@@ -38,6 +38,7 @@ _OWN = {
     "csdm": Style(VERMILLION, "o"),
     "dm": Style(BLUE, "D"),
     "ncfm": Style(GREEN, "s"),
+    "dm_weighted": Style(SKY, "h"),
     "mmd": Style(PURPLE, "^"),
     "csdm_single": Style(ORANGE, "v"),
     "random": Style(GREY, "P"),

@@ -9,6 +9,7 @@ shared file system is asked for.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 from typing import Any
@@ -92,6 +93,15 @@ def broadcast(tree: Any) -> Any:
     return jax.tree.map(
         lambda leaf, new: jax.random.wrap_key_data(new) if is_key(leaf) else new, tree, received
     )
+
+
+def told(value: Any) -> Any:
+    """The first process's value, on every process: anything that JSON holds, in 4 kB."""
+    if jax.process_count() == 1:
+        return value
+    text = json.dumps(value).encode() if is_first() else b""
+    sent = np.frombuffer(text.ljust(4096, b" "), np.uint8)
+    return json.loads(bytes(broadcast(sent)))
 
 
 def anyone(flag: bool) -> bool:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.experiment.experiment import Experiment
@@ -39,6 +40,22 @@ def test_a_stage_that_fails_after_another_has_written_leaves_the_claim(tmp_path)
         stages.run(quick(), tmp_path, stage="evaluate")
     with pytest.raises(configuration.ConfigError, match=r"distill\.ipc: 1 -> 2"):
         stages.run(quick(**{"distill.ipc": 2}), tmp_path, stage="distill")
+
+
+def test_what_a_method_settles_stays_when_its_run_goes_on(tmp_path, monkeypatch):
+    """On other hardware the rule might give another number."""
+    settled = iter(({"sdd.scale": 1.0}, {"sdd.scale": 2.0}, {"sdd.scale": 3.0}, {"sdd.scale": 4.0}))
+    kind = methods.base.Kind(lambda *given: None, settle=lambda *given: next(settled))
+    monkeypatch.setitem(methods.METHODS, "random", kind)
+    assert Experiment(quick(), tmp_path).settled("random") == {"sdd.scale": 1.0}
+    assert Experiment(quick(), tmp_path).settled("random") == {"sdd.scale": 1.0}
+    other = Experiment(quick(**{"distill.ipc": 2}), tmp_path)
+    assert other.settled("random") == {"sdd.scale": 2.0}
+    assert Experiment(quick(), tmp_path / "elsewhere").settled("random") == {"sdd.scale": 3.0}
+    path = tmp_path / "elsewhere" / "settled.json"
+    path.write_text(path.read_text()[:-9])
+    again = Experiment(quick(), tmp_path / "elsewhere")
+    assert again.settled("random") == {"sdd.scale": 4.0}
 
 
 LARGER = {"baselines": ("dm",), "distill.seeds": (0, 1), "evaluate.count": 3}
