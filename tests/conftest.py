@@ -39,6 +39,14 @@ class Tiny:
     normaliser: Normaliser
 
 
+LONGEST = ("test_readme_commands.py", "test_package.py")
+"""Whose tests run for a minute and more: one that is begun last keeps one worker waiting for it."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Tiny:
     dataset = tiny_dataset()
