@@ -4,6 +4,7 @@ The metric of the method, as pure functions of arrays: importing it needs jax al
 tests and compares is imported when it is first asked for, and needs the extra `distil`.
 """
 
+import difflib
 from typing import Any
 
 from csdm_jax import _moved, metric
@@ -30,7 +31,9 @@ _moved.install()
 
 def __getattr__(name: str) -> Any:
     if name not in METHOD:
-        raise AttributeError(f"module 'csdm_jax' has no attribute {name!r}")
+        near = difflib.get_close_matches(name, METHOD, n=1, cutoff=0.8)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'csdm_jax' has no attribute {name!r}{hint}")
     from csdm_jax.runtime import extras
 
     with extras.needed("distil"):

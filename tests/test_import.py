@@ -42,6 +42,11 @@ print(float(csdm_jax.sdd_loss(t, t, t)))
 """
 
 
+def test_another_spelling_is_told_the_name():
+    with pytest.raises(AttributeError, match="did you mean 'distil'"):
+        _ = csdm_jax.distill
+
+
 def test_import_needs_jax_alone():
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120

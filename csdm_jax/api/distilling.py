@@ -33,6 +33,10 @@ class Distilled:
     set: distilled.DistilledSet
     card: dict[str, Any]
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.images.shape))
+        return f"Distilled({self.card.get('method', 'imported')}, {shape}, {str(self.folder)!r})"
+
     @classmethod
     def load(cls, folder: Any) -> Distilled:
         """From the folder of a run, of this interface or of the command line.

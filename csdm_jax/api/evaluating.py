@@ -75,6 +75,7 @@ def evaluate(
     architectures: Sequence[str] = ("convnet",),
     count: int = 5,
     train_counts: Sequence[int] | None = None,
+    class_names: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     preset: str = "paper",
@@ -89,6 +90,8 @@ def evaluate(
       architectures: names of `csdm_jax.networks`.
       count: networks of each.
       train_counts: training images of each class of the real set, for many, medium and few.
+      class_names: in the order of the set's labels, for test labels that are text; those of a
+        `Distilled` are in its card.
       mean: per-channel mean of pixels in [0, 1] with which images are normalised; default: that
         of the card, or of the images.
       std: likewise the standard deviation.
@@ -101,7 +104,7 @@ def evaluate(
     card = images.card if isinstance(images, Distilled) else {}
     stored = images.set if isinstance(images, Distilled) else _stored(images, labels, test[1])
     pixels, targets = stored.training_data()
-    names = card.get("class_names") or numbers(stored.num_classes)
+    names = class_names or card.get("class_names") or numbers(stored.num_classes)
     test_images, test_labels = labelled("test", *test, names)
     image_shape = test_images.shape[1], test_images.shape[2], test_images.shape[3]
     if image_shape != pixels.shape[1:]:

@@ -52,6 +52,7 @@ def test_the_set_has_images_labels_and_a_card(made):
     np.testing.assert_array_equal(made.labels, np.repeat(np.arange(10), 4))
     assert made.card["class_names"] == [str(k) for k in range(10)]
     assert made.card["method"] == "csdm" and "accuracies" not in made.card
+    assert repr(made) == f"Distilled(csdm, 40 x 8 x 8 x 1, {str(made.folder)!r})"
 
 
 def test_the_bytes_are_those_of_the_command(made, arrays, tmp_path):

@@ -14,8 +14,11 @@ def test_the_blocks_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert len(blocks) == 3
     for code in blocks:
         assert code.count('preset="cpu"') == 1
-        exec(code.replace('preset="cpu"', 'preset="cpu", fields=SMALL'), {"SMALL": SMALL})
+        small = code.replace("fields={", "fields={**SMALL, ")
+        if small == code:
+            small = code.replace('preset="cpu"', 'preset="cpu", fields=SMALL')
+        exec(small, {"SMALL": SMALL})
     said = capsys.readouterr().out
-    assert "(80, 8, 8, 1) (80,) csdm" in said
+    assert "(20, 8, 8, 1) (20,) csdm" in said
     assert "| convnet | 2 |" in said and "csdm - random, in points" in said
     assert (tmp_path / "digits.html").exists() and (tmp_path / "shared" / "train").is_dir()

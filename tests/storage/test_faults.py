@@ -5,7 +5,7 @@ import pytest
 from tests.faults import campaign
 
 QUICK = {
-    "crash_points": 3,
+    "crash_points": 2,
     "kills": 1,
     "signals": 1,
     "stage_signals": 6,
