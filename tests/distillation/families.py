@@ -265,6 +265,9 @@ def _squares(tree: Any) -> jax.Array:
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
 
 
+VARIANTS = ("csdm_single", "dm_weighted")
+"""Methods that are another one with other class weights: their losses are tested (test_gradients,
+test_methods), their steps are that one's."""
 FAMILIES = {
     "toy_selection": Kind(Nearest, (Pool(),)),
     "toy_matching": Kind(Means, (Untrained(2),)),

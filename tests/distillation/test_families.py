@@ -19,15 +19,15 @@ from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.stepping import Phases
-from tests.distillation.families import FAMILIES, Waves
+from tests.distillation.families import FAMILIES, VARIANTS, Waves
 from tests.faults.runs import ROOT
 from tests.problem import rounds, tiny_loop
 
-NAMES = [*methods.METHODS, *FAMILIES]
+NAMES = [name for name in (*methods.METHODS, *FAMILIES) if name not in VARIANTS]
 SELECTING = [n for n in methods.METHODS if methods.facts(n)["family"] == "selection"]
 STEPPING = [name for name in NAMES if name not in (*SELECTING, "toy_selection")]
 TABLE = methods.table()  # of the registered methods alone
-OTHERS = [name for name in STEPPING if name not in ("csdm", "csdm_single", "dm")]
+OTHERS = [name for name in STEPPING if name not in ("csdm", "dm")]
 """Those that test_sharding does not run on several devices."""
 CADENCE = Cadence(log_every=2, checkpoint_every=2)
 
