@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import csdm_jax
+import csdm_jax.api
 from csdm_jax import _moved
 
 PROGRAM = """
@@ -40,6 +41,10 @@ assert not Blocker.blocked & set(sys.modules), Blocker.blocked & set(sys.modules
 t = csdm_jax.sample_frequencies(jax.random.key(0), csdm_jax.RBF(1.0), 4, 2)
 print(float(csdm_jax.sdd_loss(t, t, t)))
 """
+
+
+def test_the_lazy_names_are_those_of_the_interface():
+    assert csdm_jax.METHOD == tuple(csdm_jax.api.__all__)
 
 
 def test_another_spelling_is_told_the_name():

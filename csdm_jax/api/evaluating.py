@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import networks
 from csdm_jax.api.distilling import Distilled
 from csdm_jax.api.given import Arrays, configuration_of, shown
 from csdm_jax.data.arrays import labelled
@@ -119,27 +118,12 @@ def evaluate(
         train_counts = card.get("data", {}).get("counts")
     given = {"evaluate.networks": tuple(architectures), "evaluate.count": count}
     config = configuration_of(1, 0.0, preset, given, fields)
-    settings, channels = experiment.evaluation_section(config.evaluate, lr=stored.lr), (0, 1, 2)
-    normaliser = Normaliser(
-        _of_channels("mean", jnp.mean(pixels, channels) if mean is None else mean, pixels),
-        _of_channels("std", jnp.std(pixels, channels) if std is None else std, pixels),
-    )
-    if min(normaliser.std) <= 0:
-        raise ValueError(
-            f"the standard deviations of the channels must be positive, got {normaliser.std}: give "
-            "std, that of the real images"
-        )
+    settings = experiment.evaluation_section(config.evaluate, lr=stored.lr)
+    normaliser = _normaliser(pixels, mean, std)
     test_set = engine.TestSet.create(test_images, test_labels, stored.num_classes)
     results = {}
     for name in settings.networks:
-        depth = {"depth": config.network.depth} if name == "convnet" else {}
-        network = networks.create(
-            name,
-            num_classes=stored.num_classes,
-            image_shape=image_shape,
-            width=config.network.width,
-            **depth,
-        )
+        network = experiment.network_of(config.network, name, stored.num_classes, image_shape)
         with shown():
             results[name] = engine.evaluate(
                 pixels,
@@ -152,6 +136,21 @@ def evaluate(
                 label=f"evaluate {name}",
             )
     return Evaluation(results, None if train_counts is None else tuple(train_counts))
+
+
+def _normaliser(pixels: Any, mean: Any, std: Any) -> Normaliser:
+    """With what is given, or what the images have. Raises a ValueError without contrast."""
+    channels = (0, 1, 2)
+    found = Normaliser(
+        _of_channels("mean", jnp.mean(pixels, channels) if mean is None else mean, pixels),
+        _of_channels("std", jnp.std(pixels, channels) if std is None else std, pixels),
+    )
+    if min(found.std) <= 0:
+        raise ValueError(
+            f"the standard deviations of the channels must be positive, got {found.std}: give "
+            "std, that of the real images"
+        )
+    return found
 
 
 def _of_channels(name: str, given: Any, pixels: Any) -> tuple[float, ...]:

@@ -142,15 +142,9 @@ class Experiment:
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
-        settings = self.config.network
-        depth = {"depth": settings.depth} if name == "convnet" else {}
-        return networks.create(
-            name,
-            num_classes=self.dataset.num_classes,
-            image_shape=self.dataset.image_shape,
-            dtype=jnp.dtype(dtype),
-            width=settings.width,
-            **depth,
+        dataset = self.dataset
+        return network_of(
+            self.config.network, name, dataset.num_classes, dataset.image_shape, dtype
         )
 
     @_of_the_data
@@ -532,6 +526,25 @@ def evaluation_section(section: Any, augmented: bool = True, lr: float | None = 
     if lr is not None:
         settings.update({"optimiser": "sgd", "learning_rate": lr})
     return settings
+
+
+def network_of(
+    settings: Any,
+    name: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    dtype: str = "float32",
+) -> networks.Network:
+    """A network as wide as the section `network` says; the ConvNet as deep, too."""
+    depth = {"depth": settings.depth} if name == "convnet" else {}
+    return networks.create(
+        name,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        dtype=jnp.dtype(dtype),
+        width=settings.width,
+        **depth,
+    )
 
 
 def recipe(settings: Any) -> Recipe:
