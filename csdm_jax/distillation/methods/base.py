@@ -76,15 +76,18 @@ class Inputs(NamedTuple):
 
     Attributes:
       supplied: what the method's `needs` ask for, in their order.
-      batch: real images, uint8, of the rows that the phase has drawn; None where it draws none.
-      key: this step's own.
+      batch: real images, uint8, of the rows that the phase has drawn; None where it draws none,
+        and where it reads a view.
+      key: this step's own; of a phase with views the view's, the same in all steps that read it.
       number: int32 scalar, the number of this step among those of its phase.
+      view: what `Views.make` has made; None for a phase without views.
     """
 
     supplied: tuple[Any, ...]
     batch: Ragged | None
     key: jax.Array
     number: jax.Array
+    view: Any = None
 
 
 class Metrics(NamedTuple):
@@ -104,6 +107,20 @@ class Metrics(NamedTuple):
     finite: dict[str, Any]
 
 
+class Views(NamedTuple):
+    """What the steps of a phase read in place of a batch; see `csdm_jax.distillation.views`.
+
+    Attributes:
+      make: inputs with a batch to a pytree of arrays: pure, a function of batch and key.
+      kept: how many are held.
+      uses: steps that read one before another takes its place.
+    """
+
+    make: Callable[[Inputs], Any]
+    kept: int
+    uses: int
+
+
 class Phase(NamedTuple):
     """One kind of step. In every round of a run each phase has its turn.
 
@@ -114,11 +131,13 @@ class Phase(NamedTuple):
         inner loop over weights is a phase of its own, never a scan in a step: on a CPU weight
         gradients in a scan are many times slower.
       draw: which rows of the training set a step reads, a pure function of its key; None for none.
+      views: what is made of a batch and kept for several steps; None for a batch in every step.
     """
 
     step: Callable[[State, Inputs], tuple[State, Metrics]]
     times: int = 1
     draw: Callable[[jax.Array], Ragged] | None = None
+    views: Views | None = None
 
 
 class Method(Protocol):
