@@ -11,6 +11,7 @@ import re
 import sys
 from typing import Any
 
+from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
 from csdm_jax.distillation.methods.selection import random
@@ -41,6 +42,18 @@ def kind(name: str) -> Kind:
       ValueError: for an unknown name.
     """
     return lookup(METHODS, name, "method")
+
+
+def check(name: str, config: Any) -> None:
+    """Looks whether a method can work under a configuration, before anything is compiled.
+
+    Raises:
+      ValueError: when it cannot, or for an unknown name.
+    """
+    own = kind(name)
+    if not own.selects:
+        starts.check(config.distill.initialisation, name, own.needs)
+    own.check(config)
 
 
 def create(name: str, config: Any, context: Context) -> Method:
