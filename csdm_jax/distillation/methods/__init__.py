@@ -14,7 +14,15 @@ from typing import Any
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
-from csdm_jax.distillation.methods.selection import random
+from csdm_jax.distillation.methods.selection import (
+    forgetting,
+    graph_cut,
+    herding,
+    k_center,
+    kmeans,
+    random,
+    rded,
+)
 from csdm_jax.runtime.registry import Registry, lookup
 
 METHODS: Registry[Kind] = Registry(
@@ -25,9 +33,15 @@ METHODS: Registry[Kind] = Registry(
         "csdm_single": csdm.SINGLE,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "forgetting": forgetting.KIND,
+        "graph_cut": graph_cut.KIND,
+        "herding": herding.KIND,
+        "k_center": k_center.KIND,
+        "kmeans": kmeans.KIND,
         "mmd": mmd.KIND,
         "ncfm": ncfm.KIND,
         "random": random.KIND,
+        "rded": rded.KIND,
     },
 )
 
