@@ -190,6 +190,14 @@ def test_a_start_that_reads_extractors_is_refused_without_any(name, monkeypatch,
     starts.check(name, "dm", (Pool(),))
 
 
+def test_the_table_has_a_line_for_every_start():
+    lines = starts.table().splitlines()[2:]
+    assert [line.split("`")[1] for line in lines] == [*starts.STARTS]
+    for line, start in zip(lines, starts.STARTS.values(), strict=True):
+        _, idea, reads = line.strip("| ").split(" | ")
+        assert len(idea) > 20 and reads == ("yes" if start.reads_pool else "no")
+
+
 def test_an_unknown_start_is_refused():
     with pytest.raises(ValueError, match=r"unknown start 'kmean'.*did you mean 'kmeans'"):
         starts.check("kmean", "dm", (Pool(),))

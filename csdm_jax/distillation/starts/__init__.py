@@ -6,6 +6,8 @@ themselves, such as "random", take none.
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +49,16 @@ def check(name: str, method: str, needs: Sequence[Need]) -> None:
             f"distill.initialisation = {name!r} reads the extractors, and the method {method!r} "
             f"is supplied with none: choose {others} for it"
         )
+
+
+def table() -> str:
+    """The registered starts as a Markdown table: name and idea."""
+    lines = ["| start | idea | reads the extractors |", "|---|---|---|"]
+    for name, start in STARTS.items():
+        text = inspect.getdoc(sys.modules[start.images.__module__]) or ""
+        reads = "yes" if start.reads_pool else "no"
+        lines.append(f"| `{name}` | {text.splitlines()[0]} | {reads} |")
+    return "\n".join(lines)
 
 
 def images(

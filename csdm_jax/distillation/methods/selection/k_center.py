@@ -2,11 +2,13 @@
 
     i_k = argmax_i min_{j chosen} ||f_i - f_j||,   i_1 drawn at random
 
+It takes outliers, so the features decide much.
+
 Source: Sener & Savarese 2018, Active Learning for Convolutional Neural Networks: A Core-Set
 Approach; class by class as in Guo et al. 2022, DeepCore.
 Cost: a forward pass of the training set through every extractor, O(n_c d) for each image chosen.
 Deviations: features are the mean over the trained extractors, not those of a network trained on
-ImageNet. It takes outliers, so the features decide much.
+ImageNet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """RDED: the most realistic crops, relabelled by the extractors.
 
 The crops are those of the start "realism". Each stored image has one soft label: the logits of the
-extractors at what it decodes to, their mean over the extractors and over its tiles.
+extractors at what it decodes to, their mean over the extractors and over its tiles. Extractors that
+give up the tail (`extractors.logit_adjustment` mends that) give it up in these labels, too.
 
 Source: Sun et al. 2024, On the Diversity and Realism of Distilled Dataset (RDED), Apache-2.0.
 Cost: a forward pass of 1500 crops of every class through every extractor; no steps.
