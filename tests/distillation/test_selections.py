@@ -200,7 +200,9 @@ def test_methods_choose_by_the_mean_features_of_the_pool(context, key):
         )[1]
         for k in range(2)
     ]
-    mean = np.mean([np.asarray(one, np.float64) for one in every], axis=0)[3:]
+    mean = np.mean([np.asarray(one, np.float64) for one in every], axis=0)
+    np.testing.assert_allclose(features.mean_features(context, pool), mean, rtol=1e-4, atol=1e-5)
+    mean = mean[3:]
 
     def distance(chosen, i):
         return np.linalg.norm(mean.mean(0) - mean[[*chosen, i]].mean(0))
@@ -208,6 +210,17 @@ def test_methods_choose_by_the_mean_features_of_the_pool(context, key):
     rows = 3 + np.array(greedy(4, 9, distance))
     found = herding.images(context, 4, key, pool)[8:]
     np.testing.assert_array_equal(found, starts_base.real_images(context, rows))
+
+
+def test_graph_cut_sees_each_class_under_every_extractor(context, key):
+    pool = tiny_pool(context.network)
+    images = context.normaliser(jnp.asarray(context.host.take(np.arange(12))))
+    factors = [
+        graph_cut.factors(*(np.asarray(one)[3:] for one in outputs), 2)
+        for outputs in said(context, pool, images)
+    ]
+    expected = starts_base.real_images(context, 3 + graph_cut.graph_cut(factors, 4))
+    np.testing.assert_array_equal(graph_cut.images(context, 4, key, pool)[8:], expected)
 
 
 @pytest.mark.parametrize("count", [1, 7])
