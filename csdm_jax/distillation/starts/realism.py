@@ -1,9 +1,9 @@
 """Realism: the crops of real images that the extractors are surest of (RDED, Sun et al. 2024).
 
 Of up to `IMAGES` images of a class `CROPS` random square crops each are scored by the cross-entropy
-at their class, the mean over the trained extractors. The best crop of every image counts, the best
-of these are taken. A class with fewer images than wanted gives their second best crops, too, and so
-on, then all crops again. In a mosaic each tile is a crop.
+at their class, the mean over the trained extractors, in the form in which they will be stored. The
+best crop of every image counts, the best of these are taken. A class with fewer images than wanted
+gives their second best crops, too, and so on, then all crops again. Each tile of a mosaic is one.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def order(scores: np.ndarray) -> np.ndarray:
 
 def images(context: Context, wanted: int, key: jax.Array, pool: Pool) -> jax.Array:
     """The best crops of every class; see `Start`."""
+    form = context.parameterisation
     row_key, box_key = jax.random.split(key)
     sizes = [min(count, max(IMAGES, wanted)) for count in context.counts]
     rows = np.repeat(initial_rows(context.counts, sizes, row_key), CROPS)
@@ -82,11 +83,16 @@ def images(context: Context, wanted: int, key: jax.Array, pool: Pool) -> jax.Arr
     def crops(some: np.ndarray) -> jax.Array:
         return crop(context.host.take(rows[some]), boxes[some])
 
+    def as_stored(some: np.ndarray) -> jax.Array:
+        # A stored image holds `tiles` images: here the same crop in all of them.
+        same = jnp.repeat(crops(some), form.tiles, axis=0)
+        return form.decode(form.encode(same))[:: form.tiles]
+
     labels = context.host.labels[rows]
     scores = np.mean(
         [
             optax.softmax_cross_entropy_with_integer_labels(
-                outputs(context, params, crops, len(rows))[0], labels
+                outputs(context, params, as_stored, len(rows))[0], labels
             )
             for params in each(pool.trained)
         ],
