@@ -87,7 +87,7 @@ def make_loop(
     streamed: bool = False,
 ) -> Loop:
     """The loop of a method, supplied with untrained weights."""
-    context = Context(host, network, normaliser, form, devices)
+    context = Context(host, network, normaliser, form, devices, config.distill.initialisation)
     data = host if streamed else to_device(host, devices)
     made = methods.create(name, config, context)
     return Loop(made, data, supplied(network, name), devices)

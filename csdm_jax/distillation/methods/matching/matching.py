@@ -148,8 +148,7 @@ class Matching:
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
         """Synthetic images from real ones, and fresh optimiser states."""
-        del supplied
-        stored = initial_images(self._context, self._config.ipc, key)
+        stored = initial_images(self._context, self._config.ipc, key, supplied)
         return State(stored, self._updates.init(stored))
 
     def result(self, state: State) -> DistilledSet:
@@ -299,7 +298,8 @@ class Matching:
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
-        fixed = copy((initial_images(context, self._config.ipc, keys[0]), *supplied))
+        stored = initial_images(context, self._config.ipc, keys[0], supplied)
+        fixed = copy((stored, *supplied))
         found = []
         for key in keys[1:]:
             rows = draw_rows(key)
