@@ -74,5 +74,5 @@ def test_a_kernel_of_another_distance_has_no_median_scale():
 
 
 def test_a_method_is_not_made_while_its_scale_is_open(given):
-    with pytest.raises(ValueError, match="sdd.scale is open"):
+    with pytest.raises(ValueError, match=r"sdd\.scale is open"):
         methods.create("csdm", tiny_config(sdd={"scale": 0.0}), given[0])
