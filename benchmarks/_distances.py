@@ -194,6 +194,11 @@ def _of_one(
 ) -> dict[Name, jax.Array]:
     exact = mmd2_by_class(reference, synthetic)
     found = {name: jnp.sum(values) for name, values in exact.items()}
+    # CFD has a root at each frequency; this is one of each class, without frequencies.
+    for metric, scale in exact:
+        if metric in ("linear", "RBF"):
+            root = jnp.sqrt(jnp.maximum(exact[metric, scale], 0.0))
+            found[f"{metric}, root", scale] = jnp.sum(root)
     for schedule, alpha in alphas.items():
         weighted = 2.0 * (1 - alpha) * exact["linear", ""]
         found[f"linear, weights of {schedule}", ""] = jnp.sum(weighted)

@@ -86,6 +86,9 @@ def test_exact_distances_are_those_of_the_package(compared):
     }.items():
         expected = [cj.mmd2(x, y, kernel) for x, y in zip(classes, synthetic, strict=True)]
         np.testing.assert_allclose(found[name], sum(expected), rtol=1e-4, err_msg=str(name))
+        if (root := (f"{name[0]}, root", name[1])) in found:
+            roots = [value**0.5 for value in expected]
+            np.testing.assert_allclose(found[root], sum(roots), rtol=1e-4, err_msg=str(root))
     alphas = np.array(cj.class_alphas(counts, head=0.7, tail=0.3))
     means = [np.sum((x.mean(0) - y.mean(0)) ** 2) for x, y in zip(classes, synthetic, strict=True)]
     weighted = found["linear, weights of 0.7 to 0.3", ""]
@@ -192,7 +195,7 @@ def test_it_writes_a_row_for_every_distance_and_kind_of_extractor(tmp_path, caps
     written = json.loads(out.read_text())
     assert len(written["subsets"]) == 12 and len(written["subsets"][0]["few"]) == 2
     keys = {(row["extractor"], row["metric"], row["scale"]) for row in written["rows"]}
-    assert len(keys) == 5 * (7 + 10) and len(written["rows"]) == 2 * len(keys)
+    assert len(keys) == 5 * (8 + 11) and len(written["rows"]) == 2 * len(keys)
     for row in written["rows"]:
         assert set(row["spearman"]) == {"all", "many", "medium", "few"}
         assert all(low <= high for _, low, high in row["spearman"].values())
