@@ -195,7 +195,7 @@ def test_it_writes_a_row_for_every_distance_and_kind_of_extractor(tmp_path, caps
     written = json.loads(out.read_text())
     assert len(written["subsets"]) == 12 and len(written["subsets"][0]["few"]) == 2
     keys = {(row["extractor"], row["metric"], row["scale"]) for row in written["rows"]}
-    assert len(keys) == 5 * (8 + 11) and len(written["rows"]) == 2 * len(keys)
+    assert len(keys) == 5 * (8 + 13) and len(written["rows"]) == 2 * len(keys)
     for row in written["rows"]:
         assert set(row["spearman"]) == {"all", "many", "medium", "few"}
         assert all(low <= high for _, low, high in row["spearman"].values())
