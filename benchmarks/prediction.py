@@ -304,7 +304,10 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
         _common.print_table(
             ["distance", "scale", *kinds],
             [
-                [*name, *("{:.2f} ({:.2f}-{:.2f})".format(*cells[which, *name, k]) for k in kinds)]
+                [
+                    *name,
+                    *("{:.2f} ({:.2f} to {:.2f})".format(*cells[which, *name, k]) for k in kinds),
+                ]
                 for name in names
             ],
         )

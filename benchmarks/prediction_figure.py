@@ -19,16 +19,20 @@ from csdm_jax.reporting import palette
 
 SHOWN = [
     ("linear", ""),
+    ("linear, root", ""),
     ("polynomial", ""),
     ("energy", ""),
     ("M3D", ""),
     ("sliced Wasserstein", ""),
     *(("RBF", scale) for scale in ("1", "3", "10", "median", "2 median")),
-    *(("SDD", scale) for scale in ("1", "3", "10", "median", "2 median")),
+    *(("SDD", scale) for scale in ("1", "10", "median", "2 median")),
+    ("SDD, iid", "2 median"),
+    ("SDD, 0.1", "2 median"),
     *(("CFD", scale) for scale in ("1", "median")),
-    ("amplitude", "median"),
-    ("phase", "median"),
+    ("phase", "2 median"),
+    ("amplitude", "2 median"),
 ]
+LABELS = [" ".join(name).strip().replace("2 median", "2 x median") for name in SHOWN]
 KINDS = {
     "random": palette.Style(palette.GREY, "P"),
     "interpolated": palette.Style(palette.BLUE, "D"),
@@ -69,7 +73,7 @@ def draw(documents: list[dict[str, Any]]) -> Figure:
             axis.grid(axis="x", color=palette.GRID)
             axis.set_axisbelow(True)
             axis.set_title(f"{TITLES[document['settings']['data']]}: {SUBSETS[which]}", fontsize=9)
-            axis.set_yticks(heights, [" ".join(name).strip() for name in SHOWN], fontsize=8)
+            axis.set_yticks(heights, LABELS, fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("Spearman's correlation, negated distance and accuracy")
     axes[0, 0].legend(title="extractor", fontsize=8, loc="upper left")
