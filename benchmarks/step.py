@@ -4,6 +4,10 @@
 recipe's real batch of 1024 per class (width 128, factor 1: 10240 images a step). A part of it:
 `python benchmarks/step.py --width 32 --imbalance 100 200 --batch 256 --repeats 3`. On a GPU with
 the peak of device memory, of JAX and of PyTorch. `--load 2` beside two busy processes.
+
+With `--view_uses 32 --views 8` ours keeps views of the real images, of `--batch` a class as before
+or of more (`--view_batch 5000`: whole classes). Its seconds are then a mean over `view_uses` steps
+in which one view is drawn anew, as in every run of as many steps.
 """
 
 from __future__ import annotations
@@ -44,9 +48,11 @@ def ours(
     devices: Devices = ONE_DEVICE,
     classes_per_step: int = 0,
 ) -> Callable[[], Any]:
-    """A function that makes `options.steps` steps."""
+    """A function that makes `steps_of(options)` steps."""
     config = configuration.default_config()
-    config.distill.ipc, config.distill.batch = IPC, options.batch
+    config.distill.ipc, config.distill.batch = IPC, options.view_batch or options.batch
+    config.distill.views, config.distill.view_uses = options.views, options.view_uses
+    config.sdd.estimator = options.estimator
     config.distill.classes_per_step = classes_per_step
     config.distill.loss_scale = 300.0  # as in the reference
     config.sdd.num_frequencies = options.frequencies
@@ -66,15 +72,23 @@ def ours(
     method = methods.create("csdm", config, context)
     loop = Loop(method, to_device(host, devices), (extractors.Pool(*stack),), devices)
     state, constants, _ = loop.begin(jax.random.key(0))
-    state, done = devices.copy(state), 0
+    carry, done = loop.carry(devices.copy(state), constants), 0
 
-    def run() -> Any:
-        nonlocal state, done
-        state, (metrics,) = loop.stepper(state, constants, done, options.steps)
-        done += options.steps
+    def steps(count: int) -> Any:
+        nonlocal carry, done
+        carry, (metrics,) = loop.stepper(carry, constants, done, count)
+        done += count
         return metrics.loss
 
-    return run
+    if options.view_uses > 1:
+        steps(options.views)  # every view is new
+
+    return lambda: steps(steps_of(options))
+
+
+def steps_of(options: argparse.Namespace) -> int:
+    """Steps of ours between two looks at the clock: in as many one view is drawn anew."""
+    return max(options.steps, options.view_uses)
 
 
 def reference(
@@ -119,7 +133,8 @@ def measure(options: argparse.Namespace, width: int, imbalance: float) -> dict[s
         {"ours": ours(counts, options, width), "torch": reference(counts, options, width)},
         options.repeats,
     )
-    per_step = {name: [s / options.steps for s in values] for name, values in seconds.items()}
+    steps = {"ours": steps_of(options), "torch": options.steps}
+    per_step = {name: [s / steps[name] for s in values] for name, values in seconds.items()}
     peak = _common.device_peak()
     return {
         "width": width,
@@ -140,6 +155,10 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1024, help="real images per class")
     parser.add_argument("--frequencies", type=int, default=FREQUENCIES)
     parser.add_argument("--frequency_method", default="iid", help="ours; PyTorch draws iid ones")
+    parser.add_argument("--views", type=int, default=8, help="views that are held, of ours")
+    parser.add_argument("--view_uses", type=int, default=1, help="steps that a view serves")
+    parser.add_argument("--view_batch", type=int, default=0, help="images of a class; 0: --batch")
+    parser.add_argument("--estimator", default="spectral", help="of SDD, ours")
     _common.add_load(parser)
     parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16, both sides")
     parser.add_argument(

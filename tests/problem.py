@@ -87,7 +87,7 @@ def make_loop(
     streamed: bool = False,
 ) -> Loop:
     """The loop of a method, supplied with untrained weights."""
-    context = Context(host, network, normaliser, form, devices)
+    context = Context(host, network, normaliser, form, devices, config.distill.initialisation)
     data = host if streamed else to_device(host, devices)
     made = methods.create(name, config, context)
     return Loop(made, data, supplied(network, name), devices)
@@ -141,9 +141,9 @@ def tiny_loop(
 def rounds(loop: Loop, count: int, *, first: int = 0, key: int = 0) -> tuple[Any, Metrics]:
     """The state after some rounds from the beginning, and their metrics."""
     state, constants, feeds = loop.begin(jax.random.key(key))
-    state = loop.devices.copy(state)
-    state, metrics = loop.stepper(state, constants, first, count, feeds=feeds)
-    return state, inputs.merged(metrics)
+    carry = loop.carry(loop.devices.copy(state), constants)
+    carry, metrics = loop.stepper(carry, constants, first, count, feeds=feeds)
+    return inputs.state_of(carry), inputs.merged(metrics)
 
 
 def read(loop: Loop, index: int = 0, *, key: int = 0) -> tuple[Any, Any]:

@@ -1,11 +1,13 @@
 """What the steps of a method read, wherever the training images are.
 
 A phase draws the rows of its batch by its key. On a device the images are gathered inside the
-compiled step; images that stay on the host are read one step ahead and handed to it.
+compiled step; images that stay on the host are read one step ahead and handed to it. Where a phase
+has views, a batch is drawn by the number of its view, and read when that is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +16,8 @@ import numpy as np
 
 from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
-from csdm_jax.distillation.methods.base import Inputs, Metrics, Phase, State
+from csdm_jax.distillation import views
+from csdm_jax.distillation.methods.base import Inputs, Metrics, Phase, State, Views
 from csdm_jax.runtime import health, stepping
 from csdm_jax.runtime.sharding import Devices
 
@@ -33,25 +36,131 @@ class Constants(NamedTuple):
     key_data: jax.Array
 
 
-def compiled(phase: Phase, devices: Devices) -> stepping.Phase:
-    """A phase as the stepper runs it; its constants are those of `constants`."""
+class Carried(NamedTuple):
+    """What steps hand on where a phase has views.
+
+    Attributes:
+      state: of the method; all that a checkpoint keeps.
+      places: of each phase's views; None for a phase without.
+    """
+
+    state: State
+    places: tuple[views.Places | None, ...]
+
+
+def compiled(phases: Sequence[Phase], devices: Devices) -> list[stepping.Phase]:
+    """The phases as the stepper runs them; their constants are those of `constants`.
+
+    They hand on the state itself where none of them has views, else what `carried` gives.
+    """
+    if not any(phase.views for phase in phases):
+        return [stepping.Phase(_from_batches(phase, devices), phase.times) for phase in phases]
+    return [
+        stepping.Phase(_from_views(phase, at, devices), phase.times)
+        for at, phase in enumerate(phases)
+    ]
+
+
+def carried(phases: Sequence[Phase], state: State, shared: Constants, pixels: Any) -> Any:
+    """What the compiled phases take for a state, no view being made yet.
+
+    Args:
+      phases: of the method.
+      state: of the method.
+      shared: what every step reads.
+      pixels: of one image that stays on the host, uint8 `[1, H, W, ch]`.
+    """
+    if not any(phase.views for phase in phases):
+        return state
+    return Carried(state, tuple(_no_views(phase, shared, pixels) for phase in phases))
+
+
+def state_of(carry: Any) -> State:
+    """The method's state in what the compiled phases hand on."""
+    return carry.state if isinstance(carry, Carried) else carry
+
+
+def _from_batches(phase: Phase, devices: Devices) -> stepping.Step:
+    """A step that reads a batch of its own."""
 
     def step(state: State, given: Any, index: jax.Array) -> tuple[State, Metrics]:
-        # A feed makes a pair of what all steps read and what this one does.
-        shared, pixels = (given, None) if isinstance(given, Constants) else given
-        key = jax.random.fold_in(jax.random.wrap_key_data(shared.key_data), index)
-        batch = None
-        if phase.draw is not None:
-            drawn = phase.draw(key)
-            if pixels is None:
-                pixels = shared.images[drawn.values]
-            batch = drawn.with_values(pixels)
-        state, metrics = phase.step(state, Inputs(shared.supplied, batch, key, index))
-        watched = {"loss": health.finite(metrics.loss), health.STATE: health.no_nan(state)}
-        metrics = metrics._replace(finite=metrics.finite | watched)
-        return devices.copy_inside((state, metrics))
+        shared, pixels = _shared(given)
+        inputs = _inputs(phase, shared, pixels, index, index)
+        return devices.copy_inside(_watched(phase, state, inputs))
 
-    return stepping.Phase(step, phase.times)
+    return step
+
+
+def _from_views(phase: Phase, at: int, devices: Devices) -> stepping.Step:
+    """A step that reads a view, where its phase, the one with number `at`, has some."""
+
+    def step(carry: Carried, given: Any, index: jax.Array) -> tuple[Carried, Metrics]:
+        shared, pixels = _shared(given)
+        places, kept = list(carry.places), phase.views
+        if kept is None:
+            inputs = _inputs(phase, shared, pixels, index, index)
+        else:
+            wanted, before = views.number(index, kept), carry.places[at]
+            assert before is not None
+
+            def make() -> Any:
+                return _view(phase, shared, pixels, wanted)
+
+            view, places[at] = views.read(kept, before, wanted, make)
+            key = _key(shared, wanted)
+            inputs = Inputs(shared.supplied, None, key, index, view)
+        state, metrics = _watched(phase, carry.state, inputs)
+        return devices.copy_inside((Carried(state, tuple(places)), metrics))
+
+    return step
+
+
+def _shared(given: Any) -> tuple[Constants, Any]:
+    """What all steps read, and what a feed has read for this one."""
+    return (given, None) if isinstance(given, Constants) else given
+
+
+def _key(shared: Constants, number: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.wrap_key_data(shared.key_data), number)
+
+
+def _inputs(
+    phase: Phase, shared: Constants, pixels: Any, number: jax.Array, index: jax.Array
+) -> Inputs:
+    """Batch and key of a number, of a step or of a view."""
+    key, batch = _key(shared, number), None
+    if phase.draw is not None:
+        drawn = phase.draw(key)
+        if pixels is None:
+            pixels = shared.images[drawn.values]
+        batch = drawn.with_values(pixels)
+    return Inputs(shared.supplied, batch, key, index)
+
+
+def _view(phase: Phase, shared: Constants, pixels: Any, number: jax.Array) -> Any:
+    assert phase.views is not None
+    return phase.views.make(_inputs(phase, shared, pixels, number, number))
+
+
+def _watched(phase: Phase, state: State, inputs: Inputs) -> tuple[State, Metrics]:
+    """The phase's step, its loss and state watched for bad numbers."""
+    state, metrics = phase.step(state, inputs)
+    watched = {"loss": health.finite(metrics.loss), health.STATE: health.no_nan(state)}
+    return state, metrics._replace(finite=metrics.finite | watched)
+
+
+def _no_views(phase: Phase, shared: Constants, pixels: Any) -> views.Places | None:
+    if phase.views is None:
+        return None
+
+    def one(shared: Constants, number: jax.Array) -> Any:
+        given = None
+        if shared.images is None and phase.draw is not None:
+            rows = phase.draw(_key(shared, number)).values
+            given = jnp.zeros((len(rows), *pixels.shape[1:]), pixels.dtype)
+        return _view(phase, shared, given, number)
+
+    return views.empty(phase.views, jax.eval_shape(one, shared, jnp.int32(0)))
 
 
 def constants(data: DeviceData | HostData, supplied: tuple[Any, ...], key: jax.Array) -> Constants:
@@ -66,7 +175,27 @@ def feed(phase: Phase, data: DeviceData | HostData, key: jax.Array) -> stepping.
     if draw is None or not isinstance(data, HostData):
         return None
     rows_of = jax.jit(lambda index: draw(jax.random.fold_in(key, index)).values)
-    return lambda index: jnp.asarray(data.take(np.asarray(rows_of(stepping.wrapped(index)))))
+
+    def batch(number: int) -> jax.Array:
+        return jnp.asarray(data.take(np.asarray(rows_of(stepping.wrapped(number)))))
+
+    return batch if phase.views is None else _FeedOfViews(phase.views, batch)
+
+
+class _FeedOfViews:
+    """Reads a batch for the steps that make a view; the others are given the last one again."""
+
+    def __init__(self, kept: Views, batch: stepping.Feed):
+        self._kept, self._batch = kept, batch
+        self._made: dict[int, int] = {}
+        self._last: jax.Array | None = None
+
+    def __call__(self, index: int) -> jax.Array:
+        wanted = views.number(index, self._kept)
+        if self._last is None or self._made.get(wanted % self._kept.kept) != wanted:
+            self._last = self._batch(wanted)
+            self._made[wanted % self._kept.kept] = wanted
+        return self._last
 
 
 def merged(phases: tuple[Metrics, ...]) -> Metrics:

@@ -63,10 +63,15 @@ class Cadence:
 class _Position:
     """Where a run is: all that changes, beside the lines of the metrics file."""
 
-    state: State
+    carry: Any
     step: int = 0
     rollbacks: int = 0
     seconds: float = 0.0
+
+    @property
+    def state(self) -> State:
+        """The method's; its views are made anew where a run goes on."""
+        return inputs.state_of(self.carry)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the state."""
@@ -109,10 +114,10 @@ class Loop:
         self.data = data
         self.supplied = devices.copy(supplied)
         self.devices = devices
-        self.stepper = Phases([inputs.compiled(phase, devices) for phase in method.phases])
+        self.stepper = Phases(inputs.compiled(method.phases, devices))
 
     def begin(self, key: jax.Array) -> tuple[State, Any, tuple[Feed | None, ...]]:
-        """What the stepper takes, but for the numbers of the rounds.
+        """A run's beginning: `carry` of the state and the rest are what the stepper takes.
 
         Args:
           key: decides initialisation and every step.
@@ -124,6 +129,15 @@ class Loop:
         # The stepper gives the state's arrays away: they must not be those that others hold.
         state = jax.tree.map(lambda leaf: leaf.copy(), self.method.init(init_key, self.supplied))
         return state, *self.reading(key)
+
+    def carry(self, state: State, constants: Any) -> Any:
+        """What the stepper hands on, from a state and what every step reads; no view is made yet.
+
+        Where the method has no views, the state itself.
+        """
+        pixels = self.data.take(np.arange(1)) if isinstance(self.data, HostData) else None
+        carry = inputs.carried(self.method.phases, state, constants, pixels)
+        return carry if carry is state else self.devices.copy(carry)
 
     def reading(self, key: jax.Array, rollbacks: int = 0) -> tuple[Any, tuple[Feed | None, ...]]:
         """What every step reads, and for each phase what reads its batches from the host.
@@ -202,11 +216,16 @@ class _Run:
                 self.events.begin(map(json.loads, self.journal.lines()))
         at = self.position
         numbers = np.array([at.step, at.rollbacks])
-        (at.step, at.rollbacks), at.state = (
+        (at.step, at.rollbacks), state = (
             cluster.broadcast(numbers).tolist(),
             self.loop.devices.copy(cluster.broadcast(at.state)),
         )
-        self.constants, self.feeds = self.loop.reading(self.key, at.rollbacks)
+        self._read_from(state)
+
+    def _read_from(self, state: State) -> None:
+        """Sets up what steps read and hand on, for the rollbacks up to now."""
+        self.constants, self.feeds = self.loop.reading(self.key, self.position.rollbacks)
+        self.position.carry = self.loop.carry(state, self.constants)
 
     def _restore_first(self) -> None:
         # Rows of steps after the checkpoint will be written again.
@@ -284,13 +303,13 @@ class _Run:
         if self.most:
             ends.append(at.step + self.most)
         count = min(*ends, self.method.steps) - at.step
-        return at.state, self.constants, at.step, count
+        return at.carry, self.constants, at.step, count
 
     def _chunk(self) -> Metrics:
         """Those steps."""
         at, start = self.position, time.monotonic()
         self.untouched = False
-        at.state, metrics = self.stepper(*self._next(), feeds=self.feeds)
+        at.carry, metrics = self.stepper(*self._next(), feeds=self.feeds)
         self.last_seconds = time.monotonic() - start
         at.seconds += self.last_seconds
         return inputs.merged(metrics)
@@ -336,7 +355,7 @@ class _Run:
             )
         self.restore()
         self.position.rollbacks = rollbacks
-        self.constants, self.feeds = self.loop.reading(self.key, rollbacks)
+        self._read_from(self.position.state)
         logging.warning(
             "%s; back to step %d with other random numbers (rollback %d of %d)",
             where,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csdm_jax.augment import MODES
+from csdm_jax.distillation.starts import STARTS
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.fields import (
     FLAG,
@@ -25,6 +26,8 @@ FIELDS = {
     "distill.ipc": Field(10, integer(1, 10_000)),
     "distill.parameterisation": Field("mosaic", choice(PARAMETERISATIONS)),
     "distill.factor": Field(2, integer(1, 16)),
+    # What chooses the real images from which synthetic ones begin.
+    "distill.initialisation": Field("random", choice(STARTS)),
     "distill.reuse_images": Field(False, FLAG),
     "distill.steps": Field(10_000, integer(1, 10_000_000)),
     "distill.log_every": Field(100, integer(1, 100_000)),

@@ -127,7 +127,7 @@ class Experiment:
         for section in (config.extractors, config.evaluate, config.distill):
             Augmentation.parse(section.augmentation, mode=section.augmentation_mode)
         for method in (config.method, *config.baselines):
-            methods.kind(method).check(config)
+            methods.check(method, config)
             self.of(method)
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
@@ -438,6 +438,7 @@ class Experiment:
             normaliser=self.normaliser,
             stored_as=(settings.parameterisation, settings.factor),
             devices=self.devices,
+            start=settings.initialisation,
         )
 
     @functools.cache  # noqa: B019

@@ -23,6 +23,7 @@ from csdm_jax.metric.checks import (
 from csdm_jax.metric.estimators import ESTIMATORS, cheaper_estimator
 from csdm_jax.metric.kernels import GramFunction, Kernel, SpectralKernel
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.references import Reference
 from csdm_jax.metric.sketches import Sketch, check_sketch
 
 
@@ -64,6 +65,8 @@ class Comparison(NamedTuple):
         half: whether every alpha is known to be 1/2, where the amplitude counts nothing.
         kernel: whose MMD^2 is taken exactly; None where that is estimated from the frequencies.
         normalise: whether each class's gradient keeps the norm that it has at alpha = 1/2.
+        own: the real side's part of the exact MMD^2, shape [C]; None where it is not known.
+        known: the real side's sketch, where its rows are given, too.
     """
 
     real: Ragged | Sketch
@@ -78,10 +81,12 @@ class Comparison(NamedTuple):
     half: bool = False
     kernel: GramFunction | None = None
     normalise: bool = False
+    own: jax.Array | None = None
+    known: Sketch | None = None
 
 
 def compare(
-    real: ArrayLike | Ragged | Sketch,
+    real: ArrayLike | Ragged | Sketch | Reference,
     synthetic: ArrayLike | Ragged | Sketch,
     frequencies: ArrayLike | None,
     *,
@@ -113,6 +118,11 @@ def compare(
     check_chunks(frequency_chunk=frequency_chunk, sample_chunk=sample_chunk)
     check_matmul_dtype(matmul_dtype)
     scales = checked_scales(scales)
+    own, sketch = None, None
+    if isinstance(real, Reference):
+        own, sketch, real = real.own, real.sketch, real.rows
+    if sketch is not None and frequencies is not None:
+        check_sketch(names[0], sketch, frequencies, len(scales or (1,)))
     given = (
         _Given(names[0], real, real_weights, real_sizes),
         _Given(names[1], synthetic, synthetic_weights, synthetic_sizes),
@@ -130,6 +140,8 @@ def compare(
         scales,
         one_class,
         half,
+        own=own,
+        known=sketch,
     )
 
 

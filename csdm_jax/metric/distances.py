@@ -15,6 +15,7 @@ from csdm_jax.metric.comparison import Comparison, Options, SDDOptions, compare
 from csdm_jax.metric.gradients import equal_norms, with_known_real
 from csdm_jax.metric.numerics import safe_sqrt
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.references import Reference
 from csdm_jax.metric.sketches import Sketch
 from csdm_jax.metric.squares import compare_estimated, mean_squares, squares, weighed
 
@@ -91,7 +92,7 @@ def sdd(
 
 
 def sdd_loss(
-    real: ArrayLike | Ragged | Sketch,
+    real: ArrayLike | Ragged | Sketch | Reference,
     synthetic: ArrayLike | Ragged | Sketch,
     frequencies: ArrayLike | None,
     **options: Unpack[SDDOptions],
@@ -111,7 +112,7 @@ def sdd_loss(
         real: real features, shape [n, d] (one class) or [C, n, d], any real dtype; computed in
             float32 or wider. Classes of different sizes: put them one after the other, [N, d],
             and give `real_sizes`, or a `Ragged` that has them; or pad, and weigh the padding with
-            zero. Or a `sketch` of them at these frequencies.
+            zero. Or a `sketch` of them at these frequencies; or a `reference`.
         synthetic: synthetic features, shape [m, d] or [C, m, d], or [M, d] likewise.
         frequencies: shape [T, d], from `sample_frequencies`; None for the exact estimator where
             alpha is known to be 1/2 in all classes, which needs none.
@@ -166,7 +167,7 @@ def sdd_loss(
 
 
 def sdd_parts(
-    real: ArrayLike | Ragged | Sketch,
+    real: ArrayLike | Ragged | Sketch | Reference,
     synthetic: ArrayLike | Ragged | Sketch,
     frequencies: ArrayLike | None,
     **options: Unpack[SDDOptions],

@@ -4,6 +4,8 @@ SDD is the V-statistic MMD^2 of its kernel, `sum_ij w_i w_j k(z_i, z_j)` over th
 synthetic rows z of a class with weights w of both signs, and needs no frequencies. Against few
 synthetic rows that costs less than the projections, and has none of their noise.
 
+Of a sample that is compared with again and again, a `Reference` has its own part at hand.
+
 Rows are cut into blocks that belong to one class each. A pair of blocks is one small Gram matrix,
 of which only the weighted sum is kept: memory is that of one pair, in the gradient too, and one
 program serves classes of any sizes. Within a side each pair is taken once and counted twice.
@@ -17,14 +19,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from csdm_jax.metric.characteristic import normalised_weights
-from csdm_jax.metric.comparison import Comparison, features_of, is_static
+from csdm_jax.metric.checks import check_kernel
+from csdm_jax.metric.comparison import Comparison, compare, features_of, is_static
 from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.mmd import gram_row_means
 from csdm_jax.metric.numerics import compute_dtype
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.references import Reference
+from csdm_jax.metric.sketches import sketch
 
 CPU_BLOCK, ACCELERATOR_BLOCK = 128, 1024  # rows; see benchmarks/README.md
 
@@ -54,13 +59,78 @@ class _Side(NamedTuple):
     blocks: _Blocks
 
 
+def reference(
+    x: ArrayLike | Ragged,
+    kernel: GramFunction,
+    frequencies: ArrayLike | None = None,
+    *,
+    sizes: tuple[int, ...] | None = None,
+    dtype: DTypeLike | None = None,
+    matmul_dtype: DTypeLike | None = None,
+    sample_chunk: int | None = None,
+) -> Reference:
+    """A sample's own part of the exact SDD, computed once; `sdd_loss` and `sdd_parts` take it.
+
+    The exact estimator of a loss against n real and m synthetic rows of a class then costs n m and
+    m^2 entries of Gram matrices, not n^2.
+
+    Args:
+        x: features, shape [n, d] of one class, [C, n, d], [N, d] with `sizes`, or `Ragged`.
+        kernel: of the losses, the same as theirs; it cannot be told from the numbers whether it is.
+        frequencies: shape [T, d], those of the losses, for the amplitude; not needed where alpha
+            is 1/2.
+        sizes: rows of each class in [N, d] features.
+        dtype: in which rows are kept, such as "bfloat16"; as they are if left out. All but the
+            sketch is of the kept rows.
+        matmul_dtype: as for `sdd_loss`.
+        sample_chunk: rows of a block, as for `sdd_loss`.
+
+    Returns:
+        A `Reference`. Gradients do not go through it.
+
+    Raises:
+        ValueError: as `sdd_loss`.
+
+    >>> from csdm_jax.metric import RBF, sdd_loss
+    >>> x, y = jnp.zeros((3, 2)), jnp.ones((2, 2))
+    >>> options = {"estimator": "exact", "kernel": RBF(1.0)}
+    >>> loss = sdd_loss(reference(x, RBF(1.0)), y, None, **options)
+    >>> bool(jnp.isclose(loss, sdd_loss(x, y, None, **options)))
+    True
+    """
+    check_kernel(kernel)
+    options: Any = {"sample_chunk": sample_chunk, "matmul_dtype": matmul_dtype}
+    options |= {} if isinstance(x, Ragged) else {"real_sizes": sizes, "synthetic_sizes": sizes}
+    comparison = compare(x, x, frequencies, spectra=False, **options)._replace(kernel=kernel)
+    rows = jax.tree.map(jax.lax.stop_gradient, features_of(comparison)[0])
+    known = None
+    if comparison.frequencies is not None:
+        known = sketch(rows, comparison.frequencies, matmul_dtype=matmul_dtype)
+    if dtype is not None:
+        rows = rows.with_values(rows.values.astype(dtype))
+    kept = comparison._replace(real=rows, synthetic=rows)
+    (side, _), centres = _sides_of(kept)
+    return Reference(rows, _sums_of_pairs(kernel, side, side, centres, matmul_dtype), known)
+
+
 def exact_squares(comparison: Comparison) -> jax.Array:
     """MMD^2 of the comparison's kernel, shape [C]: the V-statistic, diagonals included."""
     kernel = comparison.kernel
     assert kernel is not None
-    sides = features_of(comparison)
-    if not all(is_static(side.values) for side in sides):
+    if not all(is_static(side.values) for side in features_of(comparison)):
         return _of_symbolic_classes(comparison, kernel)
+    (real, synthetic), centres = _sides_of(comparison)
+
+    def sums(x: _Side, y: _Side) -> jax.Array:
+        return _sums_of_pairs(kernel, x, y, centres, comparison.matmul_dtype)
+
+    own = sums(real, real) if comparison.own is None else comparison.own
+    return own + sums(synthetic, synthetic) - 2.0 * sums(real, synthetic)
+
+
+def _sides_of(comparison: Comparison) -> tuple[tuple[_Side, _Side], jax.Array | None]:
+    """Both sides in blocks, and where their classes are moved to."""
+    sides = features_of(comparison)
     dtype = compute_dtype(*(side.values for side in sides))
     size = comparison.sample_chunk or (
         CPU_BLOCK if jax.default_backend() == "cpu" else ACCELERATOR_BLOCK
@@ -68,13 +138,8 @@ def exact_squares(comparison: Comparison) -> jax.Array:
     real, synthetic = (
         _Side(side.values, normalised_weights(side, dtype), _blocks(side, size)) for side in sides
     )
-    shiftable = getattr(kernel, "shift_invariant", False)
-    centres = _centres(real, sides[0].num_classes) if shiftable else None
-
-    def sums(x: _Side, y: _Side) -> jax.Array:
-        return _sums_of_pairs(kernel, x, y, centres, comparison.matmul_dtype)
-
-    return sums(real, real) + sums(synthetic, synthetic) - 2.0 * sums(real, synthetic)
+    shiftable = getattr(comparison.kernel, "shift_invariant", False)
+    return (real, synthetic), _centres(real, sides[0].num_classes) if shiftable else None
 
 
 def _blocks(side: Ragged, most: int) -> _Blocks:

@@ -13,12 +13,13 @@ from csdm_jax.metric.characteristic import spectrum
 from csdm_jax.metric.comparison import Comparison, SDDOptions
 from csdm_jax.metric.numerics import compute_dtype, safe_sqrt
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.references import Reference
 from csdm_jax.metric.sketches import Sketch
 from csdm_jax.metric.squares import compare_estimated, mean_squares
 
 
 def sdd_gradients(
-    real: ArrayLike | Ragged | Sketch,
+    real: ArrayLike | Ragged | Sketch | Reference,
     synthetic: ArrayLike | Ragged,
     frequencies: ArrayLike,
     **options: Unpack[SDDOptions],

@@ -14,11 +14,12 @@ from csdm_jax.metric.exact import exact_squares
 from csdm_jax.metric.kernels import GramFunction
 from csdm_jax.metric.numerics import safe_sqrt
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.metric.references import Reference
 from csdm_jax.metric.sketches import Sketch
 
 
 def compare_estimated(
-    real: ArrayLike | Ragged | Sketch,
+    real: ArrayLike | Ragged | Sketch | Reference,
     synthetic: ArrayLike | Ragged | Sketch,
     frequencies: ArrayLike | None,
     *,
@@ -30,7 +31,8 @@ def compare_estimated(
     """Checked arguments of `sdd_loss`, with the kernel if its estimator is the exact one."""
     comparison = compare(real, synthetic, frequencies, spectra=estimator == "spectral", **options)
     kernel = exact_kernel(comparison, estimator, kernel)
-    return comparison._replace(kernel=kernel, normalise=normalise and not comparison.half)
+    comparison = comparison._replace(kernel=kernel, normalise=normalise and not comparison.half)
+    return comparison if kernel is not None else _with_sketch(comparison)
 
 
 def mean_squares(comparison: Comparison) -> dict[str, jax.Array]:
@@ -40,9 +42,16 @@ def mean_squares(comparison: Comparison) -> dict[str, jax.Array]:
     means = {"square": exact_squares(comparison)}
     if comparison.frequencies is not None:
         means |= spectral_means(
-            lambda real, synthetic: {"amplitude": jnp.square(_gap(real, synthetic))}, comparison
+            lambda real, synthetic: {"amplitude": jnp.square(_gap(real, synthetic))},
+            _with_sketch(comparison),
         )
     return means
+
+
+def _with_sketch(comparison: Comparison) -> Comparison:
+    """The real side by its sketch, where that is known."""
+    known = comparison.known
+    return comparison if known is None else comparison._replace(real=known)
 
 
 def squares(real: Spectrum, synthetic: Spectrum) -> dict[str, jax.Array]:

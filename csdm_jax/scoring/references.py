@@ -18,7 +18,7 @@ import numpy as np
 
 from csdm_jax.data.host import HostData
 from csdm_jax.data.preprocessing import Normaliser
-from csdm_jax.distillation.methods.base import initial_rows
+from csdm_jax.distillation.starts.random import initial_rows
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.networks import Network

@@ -15,7 +15,7 @@ import jinja2
 from sphinx.application import Sphinx
 
 import csdm_jax
-from csdm_jax.distillation import methods
+from csdm_jax.distillation import methods, starts
 from csdm_jax.experiment import config as configuration
 
 HEADING = "## `{}`\n"
@@ -84,6 +84,7 @@ NAMES = {
     "methods": methods,
     "module": module,
     "public": public,
+    "starts": starts,
 }
 
 

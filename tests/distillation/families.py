@@ -18,10 +18,10 @@ from csdm_jax.distillation.methods.base import (
     Metrics,
     Phase,
     initial_images,
-    stored_from,
     stored_labels,
 )
 from csdm_jax.distillation.needs import Pool, Teacher, Trajectories, Untrained
+from csdm_jax.distillation.starts.base import real_images
 from csdm_jax.distillation.updates import Updates
 from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
@@ -46,7 +46,7 @@ class Toy:
         self.phases: tuple[Phase, ...] = (Phase(self.step, draw=self.draw),)
 
     def init(self, key: jax.Array, supplied: tuple) -> State:
-        stored = initial_images(self.context, self.config.ipc, key)
+        stored = initial_images(self.context, self.config.ipc, key, supplied)
         return State(stored, self.updates.init(stored), self.begin(supplied))
 
     def begin(self, supplied: tuple) -> Any:
@@ -109,7 +109,8 @@ class Nearest(Toy):
             nearest = first + np.argsort(((own - own.mean(0)) ** 2).sum(1))
             chosen.append(np.resize(nearest, self.config.ipc * self.context.parameterisation.tiles))
             first += count
-        return State(stored_from(self.context, np.concatenate(chosen)), ())
+        images = real_images(self.context, np.concatenate(chosen))
+        return State(self.context.parameterisation.encode(images), ())
 
 
 class Means(Toy):

@@ -10,6 +10,7 @@ from csdm_jax import metric
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.matching import matching
+from csdm_jax.distillation.starts import random
 from csdm_jax.experiment import config as configuration
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.training import extractors
@@ -189,7 +190,7 @@ def bilinear_halving(images):
 
 def test_initial_images_are_the_real_ones_halved_and_laid_out(context, key):
     stored = np.asarray(base.initial_images(context, IPC, key)["images"])
-    rows = base.initial_rows(context.counts, IPC * 4, key)
+    rows = random.initial_rows(context.counts, IPC * 4, key)
     halved = bilinear_halving(context.host.take(rows).astype(np.float64) / 255)
     for image in range(CLASSES * IPC):
         top, bottom = (

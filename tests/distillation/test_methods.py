@@ -12,6 +12,7 @@ from csdm_jax.data.device import draw_class_batches
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.matching.matching import Matching
+from csdm_jax.distillation.starts import random
 from csdm_jax.experiment import config as configuration
 from csdm_jax.runtime.stepping import Phases
 from csdm_jax.training import extractors
@@ -150,7 +151,7 @@ def test_images_start_real_and_stay_in_range(name, config, context):
     loop = loop_of(name, config, context)
     start = loop.method.result(loop.begin(jax.random.key(0))[0]).images
     assert start.shape == (3 * IPC, 8, 8, 3)
-    if name == "random":
+    if methods.kind(name).selects:
         assert not loop.method.phases
         return
     state, metrics = rounds(loop, 3)
@@ -218,18 +219,20 @@ def test_a_plateau_lowers_the_learning_rate(config, context):
 
 
 def test_initial_rows_are_distinct_within_a_class_and_reused_evenly(key):
-    rows = base.initial_rows((6, 3), 4, key)
+    rows = random.initial_rows((6, 3), 4, key)
     assert rows.shape == (8,)
     assert len(set(rows[:4])) == 4 and set(rows[:4]) <= set(range(6))
     used, times = np.unique(rows[4:], return_counts=True)
     assert set(used) == {6, 7, 8} and sorted(times) == [1, 1, 2]
-    np.testing.assert_array_equal(rows, base.initial_rows((6, 3), 4, key))
-    assert not np.array_equal(rows, base.initial_rows((6, 3), 4, jax.random.key(1)))
+    np.testing.assert_array_equal(rows, random.initial_rows((6, 3), 4, key))
+    assert not np.array_equal(rows, random.initial_rows((6, 3), 4, jax.random.key(1)))
 
 
 def test_all_methods_start_from_the_same_images(config, context, key):
     starts = []
-    for name in methods.METHODS:
+    for name, kind in methods.METHODS.items():
+        if kind.selects and name != "random":
+            continue
         loop = loop_of(name, config, context)
         starts.append(loop.method.result(loop.begin(key)[0]).images)
     for start in starts[1:]:

@@ -192,3 +192,37 @@ EMPTY = cj.sketch(ROWS, T, labels=np.zeros(18, int), num_classes=3)
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.7])
+@pytest.mark.parametrize("kernel", [cj.RBF(1.0), cj.Laplace(0.7)], ids=["rbf", "laplace"])
+def test_a_reference_stands_for_its_rows(alpha, kernel):
+    """Value and gradient, with weights, classes of several sizes and blocks that cut them."""
+    frequencies = None if alpha == 0.5 else T
+    options = {"alpha": alpha, "estimator": "exact", "kernel": kernel, "sample_chunk": 4}
+    known = cj.reference(REAL, kernel, frequencies, sample_chunk=4)
+
+    def value(rows, real):
+        side = SIDE.with_values(rows)
+        return cj.sdd_loss(real, side, frequencies, **options)
+
+    found, expected = (jax.value_and_grad(value)(SYNTHETIC, real) for real in (known, REAL))
+    close(found, expected)
+    assert known.num_classes == 3 and known.own.shape == (3,)
+
+
+def test_a_reference_in_half_precision_keeps_its_own_part_of_the_same_rows():
+    kernel = cj.RBF(1.0)
+    rounded = REAL.with_values(ROWS.astype(jnp.bfloat16))
+    known = cj.reference(REAL, kernel, dtype=jnp.bfloat16)
+    assert known.rows.values.dtype == jnp.bfloat16 and known.sketch is None
+    options = {"estimator": "exact", "kernel": kernel}
+    close(*(cj.sdd_loss(real, SIDE, None, **options) for real in (known, rounded)))
+    close(cj.sdd_loss(known, rounded, None, **options), 0.0)  # none of it is the rounding's
+
+
+def test_a_reference_with_frequencies_serves_the_spectral_estimator():
+    known = cj.reference(REAL, cj.RBF(1.0), T)
+    close(*(cj.sdd_parts(real, SIDE, T, alpha=ALPHAS) for real in (known, REAL)))
+    with pytest.raises(ValueError, match="sketch has 11 frequencies"):
+        cj.sdd_loss(known, SIDE, T[:5])

@@ -11,9 +11,18 @@ import re
 import sys
 from typing import Any
 
+from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
-from csdm_jax.distillation.methods.selection import random
+from csdm_jax.distillation.methods.selection import (
+    forgetting,
+    graph_cut,
+    herding,
+    k_center,
+    kmeans,
+    random,
+    rded,
+)
 from csdm_jax.runtime.registry import Registry, lookup
 
 METHODS: Registry[Kind] = Registry(
@@ -24,9 +33,15 @@ METHODS: Registry[Kind] = Registry(
         "csdm_single": csdm.SINGLE,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "forgetting": forgetting.KIND,
+        "graph_cut": graph_cut.KIND,
+        "herding": herding.KIND,
+        "k_center": k_center.KIND,
+        "kmeans": kmeans.KIND,
         "mmd": mmd.KIND,
         "ncfm": ncfm.KIND,
         "random": random.KIND,
+        "rded": rded.KIND,
     },
 )
 
@@ -41,6 +56,18 @@ def kind(name: str) -> Kind:
       ValueError: for an unknown name.
     """
     return lookup(METHODS, name, "method")
+
+
+def check(name: str, config: Any) -> None:
+    """Looks whether a method can work under a configuration, before anything is compiled.
+
+    Raises:
+      ValueError: when it cannot, or for an unknown name.
+    """
+    own = kind(name)
+    if not own.selects:
+        starts.check(config.distill.initialisation, name, own.needs)
+    own.check(config)
 
 
 def create(name: str, config: Any, context: Context) -> Method:

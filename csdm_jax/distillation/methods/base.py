@@ -7,18 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from csdm_jax import parameterisations
-from csdm_jax.data.host import HostData
-from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.distillation import starts
+from csdm_jax.distillation.context import Context
 from csdm_jax.distillation.needs import Need
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.networks import Network
-from csdm_jax.parameterisations import Parameterisation, Stored
+from csdm_jax.parameterisations import Stored
 from csdm_jax.runtime.fields import Field
-from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.sets.distilled import DistilledSet
 
 State = Any
@@ -26,65 +22,23 @@ Settle = Callable[[Any, "Context", tuple[Any, ...]], dict[str, Any]]
 """Configuration, context and what is supplied to the fields that a method sets itself."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What a method may use. The test set is not among it.
-
-    Attributes:
-      host: the long-tailed training set. Steps read it through the draw of their phase.
-      network: architecture of the extractors.
-      normaliser: pixels to network input.
-      stored_as: name and factor of the parameterisation in which synthetic images are stored.
-      devices: where steps run.
-    """
-
-    host: HostData
-    network: Network
-    normaliser: Normaliser
-    stored_as: tuple[str, int]
-    devices: Devices = ONE_DEVICE
-
-    @property
-    def parameterisation(self) -> Parameterisation:
-        """How synthetic images are stored."""
-        return parameterisations.create(*self.stored_as)
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Training images of each class."""
-        return self.host.counts
-
-    @property
-    def num_classes(self) -> int:
-        """The number of classes C."""
-        return len(self.host.counts)
-
-    def distilled(
-        self, stored: Stored, labels: Any, *, logits: bool = False, lr: Any = None
-    ) -> DistilledSet:
-        """The distilled set of what a method has made; see `DistilledSet` for the arguments."""
-        arrays = {name: np.asarray(array) for name, array in stored.items()}
-        step_size = None if lr is None else float(lr)
-        labels = np.asarray(labels)
-        return DistilledSet(
-            arrays, labels, *self.stored_as, self.num_classes, logits=logits, lr=step_size
-        )
-
-
 class Inputs(NamedTuple):
     """What a step reads beside its state.
 
     Attributes:
       supplied: what the method's `needs` ask for, in their order.
-      batch: real images, uint8, of the rows that the phase has drawn; None where it draws none.
-      key: this step's own.
+      batch: real images, uint8, of the rows that the phase has drawn; None where it draws none,
+        and where it reads a view.
+      key: this step's own; of a phase with views the view's, the same in all steps that read it.
       number: int32 scalar, the number of this step among those of its phase.
+      view: what `Views.make` has made; None for a phase without views.
     """
 
     supplied: tuple[Any, ...]
     batch: Ragged | None
     key: jax.Array
     number: jax.Array
+    view: Any = None
 
 
 class Metrics(NamedTuple):
@@ -104,6 +58,20 @@ class Metrics(NamedTuple):
     finite: dict[str, Any]
 
 
+class Views(NamedTuple):
+    """What the steps of a phase read in place of a batch; see `csdm_jax.distillation.views`.
+
+    Attributes:
+      make: inputs with a batch to a pytree of arrays: pure, a function of batch and key.
+      kept: how many are held.
+      uses: steps that read one before another takes its place.
+    """
+
+    make: Callable[[Inputs], Any]
+    kept: int
+    uses: int
+
+
 class Phase(NamedTuple):
     """One kind of step. In every round of a run each phase has its turn.
 
@@ -114,11 +82,13 @@ class Phase(NamedTuple):
         inner loop over weights is a phase of its own, never a scan in a step: on a CPU weight
         gradients in a scan are many times slower.
       draw: which rows of the training set a step reads, a pure function of its key; None for none.
+      views: what is made of a batch and kept for several steps; None for a batch in every step.
     """
 
     step: Callable[[State, Inputs], tuple[State, Metrics]]
     times: int = 1
     draw: Callable[[jax.Array], Ragged] | None = None
+    views: Views | None = None
 
 
 class Method(Protocol):
@@ -165,6 +135,7 @@ class Kind:
       check: raises a ValueError for a configuration that cannot work, before anything is compiled.
       settle: fields that a configuration leaves open, and what the method sets them to by its own
         rule; the same for all seeds, recorded in the card.
+      selects: whether it chooses real images itself, whatever `distill.initialisation` says.
     """
 
     create: Callable[[Any, Context], Method]
@@ -173,60 +144,29 @@ class Kind:
     published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
     settle: Settle = lambda config, context, supplied: {}
+    selects: bool = False
 
 
-def initial_rows(
-    counts: tuple[int, ...], needed: int | Sequence[int], key: jax.Array
-) -> np.ndarray:
-    """Rows of the real images that start the synthetic ones.
-
-    Drawn without replacement; a class with fewer than `needed` images is used whole, again and
-    again, so that each of its images serves equally often (up to one).
+def initial_images(
+    context: Context, ipc: int, key: jax.Array, supplied: tuple[Any, ...] = ()
+) -> Stored:
+    """Synthetic images before the first step: real ones, chosen by the context's start, encoded.
 
     Args:
-      counts: images per class of the class-major set.
-      needed: images wanted of every class, or of each.
-      key: decides the draw.
-
-    Returns:
-      int, as many as needed in all, class-major.
-    """
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    offset, rows = 0, []
-    for count, wanted in zip(counts, np.broadcast_to(needed, len(counts)), strict=True):
-        passes = [generator.permutation(count) for _ in range(max(1, -(-wanted // count)))]
-        rows.append(offset + np.concatenate(passes)[:wanted])
-        offset += count
-    return np.concatenate(rows)
-
-
-def stored_from(context: Context, rows: np.ndarray) -> Stored:
-    """Real images as the parameterisation stores them.
-
-    Args:
-      context: data and parameterisation.
-      rows: of the training set, class-major, as many of each class as its stored images decode to.
-
-    Returns:
-      Float arrays by name, class-major.
-    """
-    real = jnp.asarray(context.host.take(rows), jnp.float32) / 255.0
-    return context.parameterisation.encode(real)
-
-
-def initial_images(context: Context, ipc: int, key: jax.Array) -> Stored:
-    """Synthetic images before the first step: real ones, drawn at random and encoded.
-
-    Args:
-      context: data and parameterisation.
+      context: data, parameterisation and start.
       ipc: stored images per class.
-      key: decides which real images.
+      key: decides what is random in the choice.
+      supplied: what the method is supplied with; some starts read the pool that is among it.
 
     Returns:
       Float arrays by name, class-major.
+
+    Raises:
+      ValueError: for an unknown start, or one that reads a pool where none is supplied.
     """
-    rows = initial_rows(context.counts, ipc * context.parameterisation.tiles, key)
-    return stored_from(context, rows)
+    wanted = ipc * context.parameterisation.tiles
+    images = starts.images(context.start, context, wanted, key, supplied)
+    return context.parameterisation.encode(images)
 
 
 def stored_labels(num_classes: int, ipc: int) -> np.ndarray:

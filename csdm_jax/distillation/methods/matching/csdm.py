@@ -69,21 +69,44 @@ def _matching(config: Any, context: Context, *, head: float, tail: float) -> Mat
     sdd, half = config.sdd, head == tail == 0.5
     dtype = None if sdd.matmul_dtype == "float32" else sdd.matmul_dtype
 
-    def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
-        estimator = sdd.estimator
-        if estimator == "auto":
-            sizes = (real.sizes, synthetic.sizes)
-            estimator = metric.cheaper_estimator(*sizes, sdd.num_frequencies, kernel)
-        without = half and estimator == "exact"  # the amplitude counts nothing
+    def estimator_of(real: Ragged, synthetic_sizes: tuple[int, ...]) -> str:
+        if sdd.estimator != "auto":
+            return sdd.estimator
+        return metric.cheaper_estimator(real.sizes, synthetic_sizes, sdd.num_frequencies, kernel)
+
+    def drawn(key: jax.Array, estimator: str) -> jax.Array | None:
+        if half and estimator == "exact":  # the amplitude counts nothing
+            return None
+        return spectral.frequencies(config, context, kernel, key)
+
+    def distance(
+        real: Ragged | metric.Sketch | metric.Reference, synthetic: Ragged, key: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        if isinstance(real, Ragged):
+            assert synthetic.sizes is not None
+            estimator = estimator_of(real, synthetic.sizes)
+        else:
+            estimator = "spectral" if isinstance(real, metric.Sketch) else "exact"
+        frequencies = drawn(key, estimator)
+        assert synthetic.classes is not None
         return metric.sdd_parts(
             real,
             synthetic,
-            None if without else spectral.frequencies(config, context, kernel, key),
-            alpha=0.5 if without else alphas[real.classes],
+            frequencies,
+            alpha=0.5 if frequencies is None else alphas[synthetic.classes],
             matmul_dtype=dtype,
             estimator=estimator,
             kernel=kernel,
             normalise=config.alpha.normalise,
         )
 
-    return Matching(config, context, distance)
+    def summarise(real: Ragged, key: jax.Array) -> metric.Sketch | metric.Reference:
+        each = config.distill.ipc * context.parameterisation.tiles
+        estimator = estimator_of(real, (each,) * real.num_classes)
+        frequencies = drawn(key, estimator)
+        if estimator == "spectral":
+            assert frequencies is not None
+            return metric.sketch(real, frequencies, matmul_dtype=dtype)
+        return metric.reference(real, kernel, frequencies, dtype=jnp.bfloat16, matmul_dtype=dtype)
+
+    return Matching(config, context, distance, summarise)

@@ -4,7 +4,9 @@
 
 One step draws an extractor, a ragged batch of real images (`min(n_c, batch)` of each class) and
 one augmentation per class, shared by the real and the synthetic side; all classes, or as many as
-`distill.classes_per_step` asks for, go through the network together. `CE_c`, the calibration, is
+`distill.classes_per_step` asks for, go through the network together. With `distill.view_uses`
+above 1 that real side serves several steps, as a view: what the distance needs of it is computed
+once, so that a large batch, or whole classes, cost a step nothing. `CE_c`, the calibration, is
 the mean cross-entropy of the trained extractor on the synthetic images of class c: where the
 published code steps class by class on `300 D_c + 1 CE_c`, a joint step has the sum of both.
 
@@ -34,6 +36,7 @@ from csdm_jax.distillation.methods.base import (
     Kind,
     Metrics,
     Phase,
+    Views,
     initial_images,
     stored_labels,
 )
@@ -43,7 +46,7 @@ from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.parameterisations import Stored
 from csdm_jax.runtime import health
-from csdm_jax.runtime.fields import OPEN_UNIT, Field, number
+from csdm_jax.runtime.fields import OPEN_UNIT, Field, integer, number
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.training.extractors import draw
@@ -57,6 +60,10 @@ FIELDS = {
     "distill.gradient_ratio": Field(3.0, number(0.0, 1e6, open_ends=True)),
     # Weight of the calibration, the sum over the classes of their mean cross-entropy.
     "distill.calibration": Field(1.0, number(0.0, 1e6)),
+    # Steps that a view of the real images serves; 1 draws a batch in every step, as published.
+    "distill.view_uses": Field(1, integer(1, 1_000_000)),
+    # Views that are held and take turns; they cost memory, announced when a run begins.
+    "distill.views": Field(16, integer(1, 100_000)),
 }
 SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
     "alpha.head": Field(0.7, OPEN_UNIT),
@@ -64,8 +71,43 @@ SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
 }
 DRAWS = 4  # of extractor, batch and augmentation, over which gradients are compared
 
-Distance = Callable[[Ragged, Ragged, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
-"""Unit features `[N, d]` of real and synthetic images and a key to (loss, numbers per class)."""
+Distance = Callable[[Any, Ragged, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+"""Unit features `[N, d]` of real and synthetic images and a key to (loss, numbers per class).
+
+In place of the real features, what `Summarise` has made of them with that key.
+"""
+Summarise = Callable[[Ragged, jax.Array], Any]
+"""What a distance needs of the real features, computed once for a view: a pytree of arrays."""
+
+
+class Real(NamedTuple):
+    """The real side of a step, all that a view keeps.
+
+    Attributes:
+      sample: unit features, or what the method's `Summarise` makes of them.
+      classes: int32 `[k]`.
+      finite: bool scalar, whether all features were.
+    """
+
+    sample: Any
+    classes: jax.Array
+    finite: jax.Array
+
+
+class _Drawn(NamedTuple):
+    """What a step's key draws, beside the batch.
+
+    Attributes:
+      blended: weights of the extractor whose features are matched.
+      trained: weights of the one that calibrates.
+      augmentation: one entry a class.
+      distance_key: for the distance.
+    """
+
+    blended: Any
+    trained: Any
+    augmentation: augment.Draw
+    distance_key: jax.Array
 
 
 class State(NamedTuple):
@@ -82,16 +124,23 @@ class Matching:
       config: the experiment's configuration.
       context: data, network and parameterisation.
       distance: real and synthetic features and a key to (loss, metrics per class).
+      summarise: what a view keeps of the real features; the features themselves if left out.
     """
 
-    def __init__(self, config: Any, context: Context, distance: Distance):
+    def __init__(
+        self,
+        config: Any,
+        context: Context,
+        distance: Distance,
+        summarise: Summarise = lambda real, key: real,
+    ):
         if not config.distill.loss_scale:
             raise ValueError("distill.loss_scale is open: take what Kind.settle says")
         self.steps = config.distill.steps
-        self.phases = (Phase(self.step, draw=self._draw),)
         self._config = config.distill
         self._context = context
-        self._distance = distance
+        self._distance, self._summarise = distance, summarise
+        self.phases = (Phase(self.step, draw=self._draw, views=self._views()),)
         self._augmentation = augment.Augmentation.parse(
             config.distill.augmentation, mode=config.distill.augmentation_mode
         )
@@ -99,8 +148,7 @@ class Matching:
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
         """Synthetic images from real ones, and fresh optimiser states."""
-        del supplied
-        stored = initial_images(self._context, self._config.ipc, key)
+        stored = initial_images(self._context, self._config.ipc, key, supplied)
         return State(stored, self._updates.init(stored))
 
     def result(self, state: State) -> DistilledSet:
@@ -114,14 +162,43 @@ class Matching:
         batch_key = jax.random.split(key, 4)[1]
         return draw_class_batches(counts, batch_key, config.batch, config.classes_per_step)
 
+    def _views(self) -> Views | None:
+        """How the real side is kept; None where it serves one step."""
+        if self._config.view_uses == 1:
+            return None
+
+        def make(inputs: Inputs) -> Real:
+            assert inputs.batch is not None
+            drawn = self._drawn(inputs.supplied[0], inputs.key)
+            real = self._real_side(drawn, inputs.batch)
+            return real._replace(sample=self._summarise(real.sample, drawn.distance_key))
+
+        return Views(make, self._config.views, self._config.view_uses)
+
+    def _drawn(self, pool: Any, key: jax.Array) -> _Drawn:
+        draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
+        shape = self._context.host.images.shape[1:]
+        augmentation = augment.draw(
+            self._augmentation, augment_key, self._context.num_classes, shape
+        )
+        return _Drawn(*draw(pool, draw_key), augmentation, distance_key)
+
+    def _real_side(self, drawn: _Drawn, batch: Ragged) -> Real:
+        """Features of real images, uint8, of the classes of a step."""
+        _, features = self._forward(drawn.blended, drawn.augmentation, batch, gradient=False)
+        assert batch.classes is not None
+        sample = batch.with_values(unit_features(features))
+        return Real(sample, batch.classes, health.finite(features))
+
     def step(self, state: State, inputs: Inputs) -> tuple[State, Metrics]:
         """One update of all synthetic images, or of those of the classes that are drawn."""
-        (pool,), batch = inputs.supplied, inputs.batch
-        assert batch is not None and batch.classes is not None  # this phase draws
+        (pool,) = inputs.supplied
+        real: Real | Ragged | None = inputs.batch if inputs.view is None else inputs.view
+        assert real is not None and real.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, metrics), gradient = gradient_of(state.stored, pool, batch, inputs.key)
+        (loss, metrics), gradient = gradient_of(state.stored, pool, real, inputs.key)
         stored, moments = self._updates.apply(
-            state.stored, gradient, state.moments, loss, batch.classes
+            state.stored, gradient, state.moments, loss, real.classes
         )
         scalars = {
             "gradient_norm": optax.tree.norm(gradient),
@@ -164,48 +241,43 @@ class Matching:
         return devices.whole_rows(logits, count), devices.whole_rows(features, count)
 
     def terms(
-        self, stored: Stored, pool: Any, batch: Ragged, key: jax.Array
+        self, stored: Stored, pool: Any, real: Real | Ragged, key: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], Metrics]:
         """The matching term and the calibration, each a sum over the classes of the step.
 
         Args:
           stored: the synthetic images.
           pool: the extractors.
-          batch: real images, uint8, of the classes of the step.
+          real: images of a batch, uint8, or the real side that a view has made of one by the key.
           key: of the step.
         """
-        draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
-        blended, trained = draw(pool, draw_key)
-        classes, count = batch.classes, batch.num_classes
-        assert classes is not None
+        drawn = self._drawn(pool, key)
+        assert real.classes is not None
+        classes, count = real.classes, len(real.classes)
         decoded = self._context.parameterisation.decode(self._updates.of_classes(stored, classes))
         synthetic = Ragged(decoded, (len(decoded) // count,) * count, classes)
-        augmentation = augment.draw(
-            self._augmentation, augment_key, self._context.num_classes, decoded.shape[1:]
-        )
-        _, real_features = self._forward(blended, augmentation, batch, gradient=False)
-        _, synthetic_features = self._forward(blended, augmentation, synthetic, gradient=True)
+        if isinstance(real, Ragged):
+            real = self._real_side(drawn, real)
+        _, features = self._forward(drawn.blended, drawn.augmentation, synthetic, gradient=True)
         distance, parts = self._distance(
-            batch.with_values(unit_features(real_features)),
-            synthetic.with_values(unit_features(synthetic_features)),
-            distance_key,
+            real.sample, synthetic.with_values(unit_features(features)), drawn.distance_key
         )
-        logits, _ = self._forward(trained, augmentation, synthetic, gradient=True)
+        logits, _ = self._forward(drawn.trained, drawn.augmentation, synthetic, gradient=True)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, synthetic.ids)
         calibration = count * jnp.mean(cross_entropy)  # every class has as many images
         finite = {
-            "extractor weights": health.finite((blended, trained)),
-            "real batch": health.finite(real_features),
+            "extractor weights": health.finite((drawn.blended, drawn.trained)),
+            "real batch": real.finite,
         }
         which = {"classes": classes} if self._updates.some_classes else {}
         scalars = {"matching": distance, "calibration": calibration}
         return (distance, calibration), Metrics(distance, scalars, parts | which, finite)
 
     def loss(
-        self, stored: Stored, pool: Any, batch: Ragged, key: jax.Array
+        self, stored: Stored, pool: Any, real: Real | Ragged, key: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         """What a step minimises, with its parts; arguments as those of `terms`."""
-        (distance, calibration), metrics = self.terms(stored, pool, batch, key)
+        (distance, calibration), metrics = self.terms(stored, pool, real, key)
         loss = self._config.loss_scale * distance + self._config.calibration * calibration
         return loss, metrics
 
@@ -226,7 +298,8 @@ class Matching:
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
-        fixed = copy((initial_images(context, self._config.ipc, keys[0]), *supplied))
+        stored = initial_images(context, self._config.ipc, keys[0], supplied)
+        fixed = copy((stored, *supplied))
         found = []
         for key in keys[1:]:
             rows = draw_rows(key)

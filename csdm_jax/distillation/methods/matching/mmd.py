@@ -56,15 +56,18 @@ def create(config: Any, context: Context) -> Matching:
     """Sum over classes of the squared MMD of the kernel `mmd.kernel`."""
     kernel = _kernel_of(config)
 
-    def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
+    def distance(
+        real: Ragged | metric.Reference, synthetic: Ragged, key: jax.Array
+    ) -> tuple[jax.Array, dict]:
         del key
-        pairs = zip(real.by_class(), synthetic.by_class(), strict=True)
-        per_class = jnp.stack(
-            [metric.mmd2(x, y, kernel, x_weights=weights) for (x, weights), (y, _) in pairs]
-        )
-        return jnp.sum(per_class), {"distance": per_class}
+        half, parts = metric.sdd_parts(real, synthetic, None, estimator="exact", kernel=kernel)
+        return 2 * half, {"distance": parts["sdd"]}
 
-    return Matching(config, context, distance)
+    def summarise(real: Ragged, key: jax.Array) -> metric.Reference:
+        del key
+        return metric.reference(real, kernel, dtype=jnp.bfloat16)
+
+    return Matching(config, context, distance, summarise)
 
 
 KIND = kind(create, FIELDS, check=check)

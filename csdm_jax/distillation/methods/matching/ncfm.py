@@ -18,7 +18,7 @@ from csdm_jax.distillation.methods.base import Context
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.methods.matching.matching import Matching, kind
 from csdm_jax.distillation.methods.matching.published import NCFM
-from csdm_jax.metric import RBF, cfd_loss
+from csdm_jax.metric import RBF, Sketch, cfd_loss, sketch
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.runtime.fields import Field, number
 
@@ -29,15 +29,18 @@ def create(config: Any, context: Context) -> Matching:
     """Characteristic functions in NCFM's L1 form; frequencies are N(0, `ncfm.scale`² I)."""
     kernel = RBF(config.ncfm.scale)
 
-    def distance(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Array, dict]:
-        loss = cfd_loss(
-            real,
-            synthetic,
-            spectral.frequencies(config, context, kernel, key),
-        )
-        return loss, {}
+    def drawn(key: jax.Array) -> jax.Array:
+        return spectral.frequencies(config, context, kernel, key)
 
-    return Matching(config, context, distance)
+    def distance(
+        real: Ragged | Sketch, synthetic: Ragged, key: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        return cfd_loss(real, synthetic, drawn(key)), {}
+
+    def summarise(real: Ragged, key: jax.Array) -> Sketch:
+        return sketch(real, drawn(key))
+
+    return Matching(config, context, distance, summarise)
 
 
 KIND = kind(create, FIELDS, NCFM)
