@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
 import tempfile
@@ -30,10 +31,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax import unit_features
+from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.evaluation import evaluate
 from csdm_jax.evaluation.statistics import GROUPS, group_accuracies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.networks import Network
 
 Params = Any
 TARGETS = ("all", *GROUPS)
@@ -116,18 +119,18 @@ def extractors(plain: Experiment, adjusted: Experiment, count: int) -> dict[str,
     }
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(network: Network, normaliser: Normaliser, params: Params, images: jax.Array):
+    return unit_features(network.apply(params, normaliser(images))[1])
+
+
 def features(made: Experiment, params: Params, images: np.ndarray) -> jax.Array:
     """Unit features [n, d] of uint8 images [n, H, W, ch]."""
-    network, normaliser = made.network, made.normaliser
-
-    @jax.jit
-    def of(params: Params, part: jax.Array) -> jax.Array:
-        return unit_features(network.apply(params, normaliser(part))[1])
-
     size = min(len(images), 500)
     padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-    parts = [of(params, jnp.asarray(part)) for part in padded.reshape(-1, size, *images.shape[1:])]
-    return jnp.concatenate(parts)[: len(images)]
+    parts = padded.reshape(-1, size, *images.shape[1:])
+    rows = [_features(made.network, made.normaliser, params, jnp.asarray(part)) for part in parts]
+    return jnp.concatenate(rows)[: len(images)]
 
 
 def subsets(made: Experiment, options: argparse.Namespace) -> list[_subsets.Subset]:
