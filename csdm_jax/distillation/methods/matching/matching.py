@@ -18,7 +18,6 @@ the card of a run.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from csdm_jax.distillation.methods.base import (
     Kind,
     Metrics,
     Phase,
+    Settle,
     Views,
     initial_images,
     stored_labels,
@@ -316,13 +316,23 @@ def kind(
     fields: Mapping[str, Field] = MappingProxyType({}),
     published: Mapping[str, Any] = MappingProxyType({}),
     check: Callable[[Any], None] = lambda config: None,
+    settle: Settle = lambda config, context, supplied: {},
 ) -> Kind:
-    """The entry of a method of this family; arguments as those of `Kind`, with its own fields."""
-    settle = functools.partial(_settle, create)
-    return Kind(create, NEEDS, {**FIELDS, **fields}, published, check=check, settle=settle)
+    """The entry of a method of this family; arguments as those of `Kind`, with its own fields.
+
+    What `settle` says comes first: the loss scale depends on it.
+    """
+
+    def settle_all(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
+        own = settle(config, context, supplied)
+        config = config.copy_and_resolve_references()
+        config.update_from_flattened_dict(own)
+        return own | _loss_scale(create, config, context, supplied)
+
+    return Kind(create, NEEDS, {**FIELDS, **fields}, published, check=check, settle=settle_all)
 
 
-def _settle(
+def _loss_scale(
     create: Create, config: Any, context: Context, supplied: tuple[Any, ...]
 ) -> dict[str, Any]:
     """The rule of `distill.loss_scale`, where the configuration leaves it open."""
