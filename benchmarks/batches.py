@@ -1,12 +1,12 @@
-"""What a mini-batch of real rows does to the gradient of SDD: its noise and, but at alpha 1/2, a bias.
+"""What a mini-batch of real rows does to the gradient of SDD: noise, and a bias but at alpha 1/2.
 
 `python benchmarks/batches.py`: the gradient of `sdd_loss` to synthetic unit features with all real
 rows of one class (mixtures of eight, as a ReLU gives them) against batches of these, at the same
-frequencies, so that nothing but the batch differs. The synthetic rows are of the same mixture, moved
-by `--shift` before the ReLU.
-"Bias": norm of the mean over `--draws` batches less the whole gradient; "noise": root mean
-square of a batch's gradient about that mean; both by the whole gradient's norm. The mean itself is
-off by noise / sqrt(draws), the last column.
+frequencies, so that nothing but the batch differs. The synthetic rows are of the same mixture,
+moved by `--shift` before the ReLU. "Bias": norm of the mean over
+`--draws` batches less the whole gradient; "noise": root mean square of a batch's gradient about
+that mean; both by the whole gradient's norm. The mean itself is off by noise / sqrt(draws), the
+last column.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import _common
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax import RBF, sample_frequencies, sdd_loss, unit_features
