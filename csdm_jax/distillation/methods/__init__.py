@@ -13,7 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
+from csdm_jax.distillation.methods.matching import csdm, dm, m3d, mmd, ncfm
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -38,6 +38,7 @@ METHODS: Registry[Kind] = Registry(
         "herding": herding.KIND,
         "k_center": k_center.KIND,
         "kmeans": kmeans.KIND,
+        "m3d": m3d.KIND,
         "mmd": mmd.KIND,
         "ncfm": ncfm.KIND,
         "random": random.KIND,
