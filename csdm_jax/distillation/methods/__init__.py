@@ -13,7 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dm, m3d, mmd, ncfm
+from csdm_jax.distillation.methods.matching import csdm, dm, iid, m3d, mmd, ncfm
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -36,6 +36,7 @@ METHODS: Registry[Kind] = Registry(
         "forgetting": forgetting.KIND,
         "graph_cut": graph_cut.KIND,
         "herding": herding.KIND,
+        "iid": iid.KIND,
         "k_center": k_center.KIND,
         "kmeans": kmeans.KIND,
         "m3d": m3d.KIND,
