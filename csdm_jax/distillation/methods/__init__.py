@@ -13,7 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dm, iid, m3d, mmd, ncfm
+from csdm_jax.distillation.methods.matching import csdm, dm, dsdm, iid, m3d, mmd, ncfm
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -33,6 +33,7 @@ METHODS: Registry[Kind] = Registry(
         "csdm_single": csdm.SINGLE,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
         "graph_cut": graph_cut.KIND,
         "herding": herding.KIND,
