@@ -13,7 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dm, dsdm, iid, m3d, mmd, ncfm
+from csdm_jax.distillation.methods.matching import csdm, dance, dm, dsdm, iid, m3d, mmd, ncfm
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -31,6 +31,7 @@ METHODS: Registry[Kind] = Registry(
     {
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
+        "dance": dance.KIND,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
         "dsdm": dsdm.KIND,
