@@ -13,7 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dance, dm, dsdm, iid, m3d, mmd, ncfm
+from csdm_jax.distillation.methods.matching import csdm, dance, dm, dsdm, iid, m3d, mmd, ncfm, wmdd
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -46,6 +46,7 @@ METHODS: Registry[Kind] = Registry(
         "ncfm": ncfm.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "wmdd": wmdd.KIND,
     },
 )
 
