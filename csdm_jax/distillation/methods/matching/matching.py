@@ -164,7 +164,8 @@ class Matching:
     Args:
       config: the experiment's configuration.
       context: data, network and parameterisation.
-      distance: real and synthetic features and a key to (loss, metrics per class).
+      distance: real and synthetic features and a key to (loss, metrics per class); None for a
+        method that overrides `compare`.
       summarise: what a view keeps of the real features; the features themselves if left out.
     """
 
@@ -172,7 +173,7 @@ class Matching:
         self,
         config: Any,
         context: Context,
-        distance: Distance,
+        distance: Distance | None = None,
         summarise: Summarise = lambda real, key: real,
     ):
         if not config.distill.loss_scale:
@@ -182,7 +183,7 @@ class Matching:
         self._config = config.distill
         self._context = context
         self._distance, self._summarise = distance, summarise
-        self.phases = (Phase(self.step, draw=self._draw, views=self._views()),)
+        self.phases: tuple[Phase, ...] = (Phase(self.step, draw=self._draw, views=self._views()),)
         self._augmentation = augment.Augmentation.parse(
             config.distill.augmentation, mode=config.distill.augmentation_mode
         )
@@ -220,6 +221,7 @@ class Matching:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The distance of a step; arguments as those of `Distance`, and the memory."""
         del memory
+        assert self._distance is not None
         return self._distance(real, synthetic, key)
 
     def compactness(self, features: Ragged) -> jax.Array | None:
