@@ -13,7 +13,18 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dance, dm, dsdm, iid, m3d, mmd, ncfm, wmdd
+from csdm_jax.distillation.methods.matching import (
+    csdm,
+    dance,
+    datadam,
+    dm,
+    dsdm,
+    iid,
+    m3d,
+    mmd,
+    ncfm,
+    wmdd,
+)
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -32,6 +43,7 @@ METHODS: Registry[Kind] = Registry(
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
         "dance": dance.KIND,
+        "datadam": datadam.KIND,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
         "dsdm": dsdm.KIND,
