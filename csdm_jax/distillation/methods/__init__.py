@@ -23,6 +23,7 @@ from csdm_jax.distillation.methods.matching import (
     m3d,
     mmd,
     ncfm,
+    ncfm_sampler,
     wmdd,
 )
 from csdm_jax.distillation.methods.selection import (
@@ -56,6 +57,7 @@ METHODS: Registry[Kind] = Registry(
         "m3d": m3d.KIND,
         "mmd": mmd.KIND,
         "ncfm": ncfm.KIND,
+        "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
         "wmdd": wmdd.KIND,
