@@ -24,6 +24,7 @@ from csdm_jax.distillation.methods.matching import (
     mmd,
     ncfm,
     ncfm_sampler,
+    tgdd,
     wmdd,
 )
 from csdm_jax.distillation.methods.selection import (
@@ -60,6 +61,7 @@ METHODS: Registry[Kind] = Registry(
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,
     },
 )
