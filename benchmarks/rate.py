@@ -45,8 +45,7 @@ def main() -> None:
     parser.add_argument("--imbalance", type=float, default=100.0)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=1 if on_cpu else 10)
-    parser.set_defaults(frequencies=step.FREQUENCIES, frequency_method="iid")
-    options = parser.parse_args()
+    options = argparse.Namespace(**vars(step.arguments([])) | vars(parser.parse_args()))
     counts = class_counts(step.HEAD, options.imbalance, step.CLASSES)
     flops, rows = step_flops(options, options.width, counts), []
     for bfloat16 in (False, True):

@@ -7,7 +7,7 @@ the peak of device memory, of JAX and of PyTorch. `--load 2` beside two busy pro
 
 With `--view_uses 32 --views 8` ours keeps views of the real images, of `--batch` a class as before
 or of more (`--view_batch 5000`: whole classes). Its seconds are then a mean over `view_uses` steps
-in which one view is drawn anew, as in every run of as many steps.
+in which one view is drawn anew, as in every run of as many steps; with `--held` in none.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def ours(
 
 def steps_of(options: argparse.Namespace) -> int:
     """Steps of ours between two looks at the clock: in as many one view is drawn anew."""
-    return max(options.steps, options.view_uses)
+    return options.steps if options.held else max(options.steps, options.view_uses)
 
 
 def reference(
@@ -129,21 +129,22 @@ def torch_peak() -> float | None:
 def measure(options: argparse.Namespace, width: int, imbalance: float) -> dict[str, Any]:
     """One row: seconds a step of both, their ratio, and their peaks on an accelerator."""
     counts, before = class_counts(HEAD, imbalance, CLASSES), _common.device_peak()
+    made = {"ours": ours, "torch": reference}
     seconds = _common.alternated(
-        {"ours": ours(counts, options, width), "torch": reference(counts, options, width)},
-        options.repeats,
+        {name: made[name](counts, options, width) for name in options.only}, options.repeats
     )
     steps = {"ours": steps_of(options), "torch": options.steps}
     per_step = {name: [s / steps[name] for s in values] for name, values in seconds.items()}
+    both = len(per_step) == len(made)
     peak = _common.device_peak()
     return {
         "width": width,
         "imbalance": imbalance,
         "real_images": sum(min(count, options.batch) for count in counts),
         "peak_mib": None if peak == before else peak,  # an earlier row's peak is not this one's
-        "torch_peak_mib": torch_peak(),
+        "torch_peak_mib": torch_peak() if "torch" in options.only else None,
         **{name: _common.spread(values) for name, values in per_step.items()},
-        "ratio": _common.ratio(per_step["torch"], per_step["ours"]),
+        **({"ratio": _common.ratio(per_step["torch"], per_step["ours"])} if both else {}),
     }
 
 
@@ -158,7 +159,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--views", type=int, default=8, help="views that are held, of ours")
     parser.add_argument("--view_uses", type=int, default=1, help="steps that a view serves")
     parser.add_argument("--view_batch", type=int, default=0, help="images of a class; 0: --batch")
+    parser.add_argument("--held", action="store_true", help="time steps that draw no view")
     parser.add_argument("--estimator", default="spectral", help="of SDD, ours")
+    parser.add_argument("--only", nargs="+", choices=["ours", "torch"], default=["ours", "torch"])
     _common.add_load(parser)
     parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16, both sides")
     parser.add_argument(
@@ -179,7 +182,10 @@ def main() -> None:
             row = measure(options, width, imbalance)
             rows.append(row)
             _common.save(options.out, "step", vars(options), rows)
-            cells = [_common.shown(row[name]) for name in ("ours", "torch", "ratio")]
+            cells = [
+                _common.shown(row[name]) if name in row else "-"
+                for name in ("ours", "torch", "ratio")
+            ]
             cells += [_common.mib(row[name]) for name in ("peak_mib", "torch_peak_mib")]
             yield [str(width), f"{imbalance:g}", str(row["real_images"]), *cells]
 

@@ -19,7 +19,6 @@ CPU = {
     "distill.log_every": 20,
     "distill.batch": 64,
     "sdd.num_frequencies": 1024,
-    "sdd.frequency_method": "orthogonal",  # two a dimension: spread them well
     "alpha.single": 0.5,
     "evaluate.count": 3,
     "evaluate.epochs": 100,
@@ -40,6 +39,7 @@ def get_config(argument: str = ""):
     config.distill.reuse_images = True  # IPC 50 starts from 200 images a class; the tail has fewer
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
+    config.update_from_flattened_dict(presets.QUIET)
     if options["cpu"]:
         presets.shrink(config, CPU)
     return config

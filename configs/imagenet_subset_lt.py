@@ -43,6 +43,7 @@ def get_config(argument: str = ""):
     config.distill.forward_batch = 512  # 4 GB of activations; the whole batch would want 30
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
+    config.update_from_flattened_dict(presets.QUIET)
     if options["cpu"]:
         presets.shrink(config, CPU)
     return config

@@ -40,6 +40,7 @@ def get_config(argument: str = ""):
     config.distill.reuse_images = True  # the rarest class may have fewer than a start needs
     if options["ipc"] == 1:
         config.alpha.head = config.alpha.tail = config.alpha.single = 0.11  # the paper's, balanced
+    config.update_from_flattened_dict(presets.QUIET)
     if options["cpu"]:
         presets.shrink(config, CPU)
     return config

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.finished import write_run
 
@@ -33,7 +34,8 @@ def test_networks_are_paired_by_their_seeds_and_one_without_a_partner_is_left_ou
     means = np.array([2.5, -3.0])  # of the two distillation seeds
     half = 12.706 * means.std(ddof=1) / np.sqrt(2)
     width = f"{means.mean() - half:+.1f} to {means.mean() + half:+.1f}"
-    expected = f"| {means.mean():+.1f} | {width} | +1.0 +4.0; -3.0 |"
+    p = stats.ttest_1samp(means, 0.0).pvalue
+    expected = f"| {means.mean():+.1f} | {width} | {p:.2g} | +1.0 +4.0; -3.0 |"
     for group in ("all", "many", "medium", "few"):  # every class moves alike
         assert f"| {group} {expected}" in result.stdout
     assert paired(*reversed(runs)).stdout.count("-1.0 -4.0; +3.0") == 4

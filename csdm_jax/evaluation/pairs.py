@@ -43,6 +43,11 @@ class Difference:
         """Mean over distillation seeds, and half the width of its interval; None for one seed."""
         return statistics.interval(self.seed_means, confidence)
 
+    @property
+    def p_value(self) -> float | None:
+        """Student's two-sided p over distillation seeds; None for one seed."""
+        return statistics.p_value(self.seed_means)
+
 
 def networks(folder: Path, method: str | None = None) -> Networks:
     """Accuracies of every network of the runs of one method in a working directory.
@@ -95,8 +100,8 @@ def differences(first: Networks, second: Networks) -> list[Difference]:
 
 
 def table(found: list[Difference]) -> str:
-    """As Markdown: the mean over seeds with its 95 % interval, and every pair, seed by seed."""
-    columns = ("classes", "difference", "95 % interval", "pairs, by distillation seed")
+    """As Markdown: the mean over seeds, its 95 % interval and p, and every pair, seed by seed."""
+    columns = ("classes", "difference", "95 % interval", "p", "pairs, by distillation seed")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for one in found:
         mean, half = one.interval()
@@ -106,5 +111,6 @@ def table(found: list[Difference]) -> str:
         each = "; ".join(
             " ".join(f"{value:+.1f}" for value in values) for values in one.by_seed.values()
         )
-        lines.append(f"| {one.group} | {mean:+.1f} | {width} | {each} |")
+        chance = "-" if one.p_value is None else f"{one.p_value:.2g}"
+        lines.append(f"| {one.group} | {mean:+.1f} | {width} | {chance} | {each} |")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from csdm_jax.data.longtail import head_to_tail
 
@@ -47,6 +47,23 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float 
         return mean, None
     quantile = float(stdtrit(len(sample) - 1, (1 + confidence) / 2))
     return mean, quantile * float(sample.std(ddof=1)) / math.sqrt(len(sample))
+
+
+def p_value(values: ArrayLike) -> float | None:
+    """Student's two-sided p of a mean of 0.
+
+    Args:
+      values: `[n]`, independent and about normal.
+
+    Returns:
+      In [0, 1]; None for a single value, or for equal ones, whose spread is not known.
+    """
+    sample = np.asarray(values, np.float64)
+    spread = float(sample.std(ddof=1)) if len(sample) > 1 else 0.0
+    if not spread:
+        return None
+    t = float(sample.mean()) / (spread / math.sqrt(len(sample)))
+    return 2 * float(stdtr(len(sample) - 1, -abs(t)))
 
 
 def possible(

@@ -1,4 +1,4 @@
-"""The method at a size that two cores finish: narrower, fewer, shorter."""
+"""What configurations share: a metric without needless noise, and a size that two cores finish."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ TWO_CORES = {
     "evaluate.check_every": 20,
 }
 """What the `cpu` presets of all data sets share."""
+
+
+QUIET = {
+    "sdd.estimator": "exact",
+    "sdd.scale": 0.0,  # the median heuristic
+    "sdd.frequency_method": "orthogonal",
+}
+"""SDD by Gram matrices, so that frequencies serve the amplitude alone (benchmarks/README.md)."""
 
 
 def shrink(config: Any, fields: dict[str, Any]) -> None:

@@ -366,6 +366,8 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     if params is None:  # no method needed one
         return
     logging.info("report: characteristic functions of a head and a tail class")
+    config = experiment.config.copy_and_resolve_references()
+    config.update_from_flattened_dict(experiment.settled(config.method))
     measured = spectra.measure(
         result,
         experiment.host,
@@ -373,7 +375,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
         network=experiment.network,
         params=params,
         normaliser=experiment.normaliser,
-        kernel=spectral.kernel_of(experiment.config),
+        kernel=spectral.kernel_of(spectral.scaled(config)),
     )
     spectra.write(experiment.workdir, card, measured)
 

@@ -241,8 +241,8 @@ def test_all_methods_start_from_the_same_images(config, context, key):
 
 
 def test_an_unknown_method_is_refused(config, context):
-    with pytest.raises(ValueError, match=r"unknown method 'cdsm'.*did you mean 'csdm'"):
-        methods.create("cdsm", config, context)
+    with pytest.raises(ValueError, match=r"unknown method 'csmd'.*did you mean 'csdm'"):
+        methods.create("csmd", config, context)
 
 
 def test_a_kernel_without_a_spectrum_is_not_offered(config, context):

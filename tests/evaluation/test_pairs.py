@@ -23,15 +23,18 @@ def test_the_interval_is_student_s_over_seed_means():
     low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
     mean, half = found.interval()
     np.testing.assert_allclose([mean - half, mean + half], [low, high])
+    p = stats.ttest_1samp(means, 0.0).pvalue
+    np.testing.assert_allclose(found.p_value, p)
     text = pairs.table([found])
-    assert f"| all | {mean:+.1f} | {low:+.1f} to {high:+.1f} | +1.0 +4.0; -3.0; +1.0 |" in text
+    row = f"| all | {mean:+.1f} | {low:+.1f} to {high:+.1f} | {p:.2g} | +1.0 +4.0; -3.0; +1.0 |"
+    assert row in text
 
 
 def test_more_networks_of_one_seed_give_no_interval():
     first = run({(0, k): 50.0 for k in range(9)})
     second = run({(0, k): 50.0 + k for k in range(9)})
     (found,) = pairs.differences(first, second)
-    assert found.interval() == (4.0, None) and "| one seed |" in pairs.table([found])
+    assert found.interval() == (4.0, None) and "| one seed | - |" in pairs.table([found])
 
 
 def test_runs_without_a_common_network_have_no_difference():

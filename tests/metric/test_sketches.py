@@ -1,5 +1,6 @@
 """Sketches in place of features: the same numbers, in any order, from streams and shards."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -224,5 +225,7 @@ def test_a_reference_in_half_precision_keeps_its_own_part_of_the_same_rows():
 def test_a_reference_with_frequencies_serves_the_spectral_estimator():
     known = cj.reference(REAL, cj.RBF(1.0), T)
     close(*(cj.sdd_parts(real, SIDE, T, alpha=ALPHAS) for real in (known, REAL)))
+    blank = dataclasses.replace(known, rows=known.rows.with_values(0 * ROWS))
+    close(*(cj.sdd_loss(real, SIDE, T, alpha=ALPHAS) for real in (blank, REAL)))  # by the sketch
     with pytest.raises(ValueError, match="sketch has 11 frequencies"):
         cj.sdd_loss(known, SIDE, T[:5])

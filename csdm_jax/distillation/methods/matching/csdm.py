@@ -55,12 +55,22 @@ def check(config: Any) -> None:
     spectral.check(config)
     if config.sdd.estimator != "spectral":
         row = jnp.zeros((1, 2))
-        spectral.kernel_of(config)(row, row)
+        spectral.kernel_of(spectral.scaled(config))(row, row)
+
+
+def settle(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
+    """The scale where it is open; a warning where frequencies are too few for it."""
+    found = spectral.settle_scale(config, context, supplied)
+    if config.sdd.estimator == "spectral":
+        config = config.copy_and_resolve_references()
+        config.update_from_flattened_dict(found)
+        spectral.warn_of_noise(config, context, supplied)
+    return found
 
 
 PUBLISHED = NCFM | {"distill.steps": 10_000, "sdd.estimator": "spectral"}
-CLASS_AWARE = kind(create, FIELDS, PUBLISHED, check)
-SINGLE = kind(create_single, FIELDS, PUBLISHED, check)
+CLASS_AWARE = kind(create, FIELDS, PUBLISHED, check, settle)
+SINGLE = kind(create_single, FIELDS, PUBLISHED, check, settle)
 
 
 def _matching(config: Any, context: Context, *, head: float, tail: float) -> Matching:

@@ -23,7 +23,6 @@ trained extractor), `trust` (a factor of the calibration).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -41,6 +40,7 @@ from csdm_jax.distillation.methods.base import (
     Kind,
     Metrics,
     Phase,
+    Settle,
     Views,
     initial_images,
     stored_labels,
@@ -439,14 +439,24 @@ def kind(
     fields: Mapping[str, Field] = MappingProxyType({}),
     published: Mapping[str, Any] = MappingProxyType({}),
     check: Callable[[Any], None] = lambda config: None,
+    settle: Settle = lambda config, context, supplied: {},
     needs: tuple[Need, ...] = NEEDS,
 ) -> Kind:
-    """The entry of a method of this family; arguments as those of `Kind`, with its own fields."""
-    settle = functools.partial(_settle, create)
-    return Kind(create, needs, {**FIELDS, **fields}, published, check=check, settle=settle)
+    """The entry of a method of this family; arguments as those of `Kind`, with its own fields.
+
+    What `settle` says comes first: the loss scale depends on it.
+    """
+
+    def settle_all(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
+        own = settle(config, context, supplied)
+        config = config.copy_and_resolve_references()
+        config.update_from_flattened_dict(own)
+        return own | _loss_scale(create, config, context, supplied)
+
+    return Kind(create, needs, {**FIELDS, **fields}, published, check=check, settle=settle_all)
 
 
-def _settle(
+def _loss_scale(
     create: Create, config: Any, context: Context, supplied: tuple[Any, ...]
 ) -> dict[str, Any]:
     """The rule of `distill.loss_scale`, where the configuration leaves it open."""

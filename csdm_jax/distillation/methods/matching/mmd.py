@@ -49,7 +49,16 @@ FIELDS = spectral.FIELDS | {
 def check(config: Any) -> None:
     """Raises a ValueError when the kernel has no Gram matrix."""
     row = jnp.zeros((1, 2))
-    _kernel_of(config)(row, row)
+    if config.mmd.kernel in spectral.KERNELS:
+        spectral.check(config)
+    _kernel_of(spectral.scaled(config))(row, row)
+
+
+def settle(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
+    """The scale where it is open, of a kernel that has one."""
+    if config.mmd.kernel not in spectral.KERNELS:
+        return {}
+    return spectral.settle_scale(config, context, supplied)
 
 
 def create(config: Any, context: Context) -> Matching:
@@ -70,7 +79,7 @@ def create(config: Any, context: Context) -> Matching:
     return Matching(config, context, distance, summarise)
 
 
-KIND = kind(create, FIELDS, check=check)
+KIND = kind(create, FIELDS, check=check, settle=settle)
 
 
 def _kernel_of(config: Any) -> metric.Kernel:

@@ -20,9 +20,8 @@ from csdm_jax.distillation.methods.matching.matching import Matching, kind
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric import RBF, Sketch, cfd_loss, sketch
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.runtime.fields import Field, number
 
-FIELDS = spectral.DRAWN | {"ncfm.scale": Field(1.0, number(0.0, 1e6, open_ends=True))}
+FIELDS = spectral.DRAWN | {"ncfm.scale": spectral.SCALE}
 
 
 def create(config: Any, context: Context) -> Matching:
@@ -43,4 +42,9 @@ def create(config: Any, context: Context) -> Matching:
     return Matching(config, context, distance, summarise)
 
 
-KIND = kind(create, FIELDS, NCFM)
+def settle(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
+    """The median heuristic for `ncfm.scale`, where it is open."""
+    return {} if config.ncfm.scale else {"ncfm.scale": spectral.median_scale(context, supplied)}
+
+
+KIND = kind(create, FIELDS, NCFM, settle=settle)
