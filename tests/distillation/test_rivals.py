@@ -18,7 +18,7 @@ from csdm_jax.distillation.methods.base import Inputs
 from csdm_jax.distillation.methods.matching import m3d, moments, wmdd
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.training.trajectories import Trajectories
-from tests.problem import make_loop, read, tiny_config, tiny_dataset
+from tests.problem import make_loop, read, tiny_config, tiny_dataset, tiny_pool
 
 SIZES, OWN, DIM = (1, 2, 30), (3, 3, 3), 16
 COUNTS = (40, 6, 1)
@@ -312,6 +312,28 @@ def test_the_loss_of_a_batch_falls_and_the_images_move(name):
     assert np.isfinite(losses).all() and 0 < losses[-1] < 0.96 * losses[1]
     if name == "dsdm":
         assert state.memory.steps == 15
+
+
+def test_extractors_are_blended_trained_or_fresh_and_features_unit_or_raw():
+    _, network, _ = problem()
+    pool = tiny_pool(network)
+    trained = [at(pool.trained, which)["last"] for which in range(2)]
+    keys = jax.random.split(jax.random.key(0), 6)
+    found = {}
+    for name in ("blended", "trained", "fresh"):
+        method = created("dm", extractor=name)
+        found[name] = [method.networks((pool,), (), key) for key in keys]
+        for matched, calibrating in found[name]:
+            which = int(np.array_equal(calibrating["last"], trained[1]))
+            np.testing.assert_array_equal(calibrating["last"], trained[which])
+            own = np.array_equal(matched["last"], calibrating["last"])
+            assert own == (name == "trained")
+    fresh = np.array([matched["last"] for matched, _ in found["fresh"]])
+    known = np.concatenate([leaf["last"] for leaf in pool])
+    assert len(np.unique([*fresh[:, 0, 0], *known[:, 0, 0]])) == 6 + 4
+    rows = jnp.array([[3.0, 4.0]])
+    for features, expected in (("unit", [[0.6, 0.8]]), ("raw", rows)):
+        np.testing.assert_allclose(created("dm", features=features)._features(rows), expected)
 
 
 def attention_by_hand(maps, power):
