@@ -23,7 +23,8 @@ from tests.problem import make_loop, read, tiny_config, tiny_dataset, tiny_pool
 SIZES, OWN, DIM = (1, 2, 30), (3, 3, 3), 16
 COUNTS = (40, 6, 1)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Of programs that run a few times: they compile in half the time."""
+quick = functools.partial(jax.jit, compiler_options=QUICK)
+"""Compiled in half the time, for programs that run a few times."""
 
 
 def small_network():
@@ -152,9 +153,7 @@ def test_a_distance_and_its_gradient_are_those_written_out(name):
         side = ragged(synthetic).with_values(values)
         return method.compare(ragged(real), side, jax.random.key(1), memory)[0]
 
-    value, gradient = jax.jit(jax.value_and_grad(found), compiler_options=QUICK)(
-        ragged(synthetic).values
-    )
+    value, gradient = quick(jax.value_and_grad(found))(ragged(synthetic).values)
 
     def expected(step, direction):
         each = zip(real, synthetic, direction, strict=True)
@@ -183,7 +182,7 @@ def test_rows_that_pad_a_class_do_not_count(name):
     method = created(name, FIELDS)
     real, synthetic = samples(0, SIZES), ragged(samples(1, OWN))
     memory = method.memory(jax.random.key(0), ())
-    compare = jax.jit(lambda side: method.compare(side, synthetic, jax.random.key(1), memory)[0])
+    compare = quick(lambda side: method.compare(side, synthetic, jax.random.key(1), memory)[0])
     values = [compare(side) for side in (ragged(real), padded(real, 30))]
     np.testing.assert_allclose(values[1], values[0], rtol=1e-4)
 
@@ -193,7 +192,7 @@ def test_a_view_keeps_what_the_distance_needs():
     real, synthetic = ragged(samples(0, SIZES)), ragged(samples(1, OWN))
     known = method._summarise(real, jax.random.key(1))
     memory = method.memory(jax.random.key(0), ())
-    compare = jax.jit(lambda one: method.compare(one, synthetic, jax.random.key(1), memory)[0])
+    compare = quick(lambda one: method.compare(one, synthetic, jax.random.key(1), memory)[0])
     values = [compare(one) for one in (real, known)]
     np.testing.assert_allclose(values[1], values[0], rtol=1e-2)  # rows in half precision
 
@@ -218,22 +217,22 @@ def test_covariances_are_second_derivatives_of_the_log_characteristic_function()
         ).real / -(step**2)
 
     real, synthetic = samples(0, (30,)), samples(1, (4,))
-    _, gap = jax.jit(moments.gaps)(ragged(real), ragged(synthetic))
+    _, gap = quick(moments.gaps)(ragged(real), ragged(synthetic))
     expected = ((covariance(real[0]) - covariance(synthetic[0])) ** 2).sum()
     np.testing.assert_allclose(gap[0], expected, rtol=1e-4)
 
 
 def test_m3d_with_one_bandwidth_is_mmd2():
     real, synthetic = samples(0, (20,)), samples(1, (4,))
-    found = jax.jit(m3d.multi_scale_mmd, static_argnums=2)(ragged(real), ragged(synthetic), (1.0,))
+    found = quick(m3d.multi_scale_mmd, static_argnums=2)(ragged(real), ragged(synthetic), (1.0,))
     kernel = RBF((2 / bandwidth(real[0], synthetic[0])) ** 0.5)
-    expected = jax.jit(mmd2, static_argnums=2)(real[0], synthetic[0], kernel)
+    expected = quick(mmd2, static_argnums=2)(real[0], synthetic[0], kernel)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
 
 
 def test_m3d_of_one_image_and_its_copy_is_zero():
     both = ragged(samples(0, (1,)))
-    of = jax.jit(jax.value_and_grad(lambda v: m3d.multi_scale_mmd(both, both.with_values(v))[0]))
+    of = quick(jax.value_and_grad(lambda v: m3d.multi_scale_mmd(both, both.with_values(v))[0]))
     value, gradient = of(both.values)
     assert abs(value) < 1e-6 and np.isfinite(gradient).all()
 
@@ -287,7 +286,7 @@ def test_atoms_are_those_of_pot():
     atoms = np.full(3, 1 / 3)
     cost = squares(rows, start)
     sample = jnp.float32(rows), jnp.float32(weights)
-    found = jax.jit(wmdd.plan, static_argnums=3)(jnp.float32(cost), sample[1], 0.1, 500)
+    found = quick(wmdd.plan, static_argnums=3)(jnp.float32(cost), sample[1], 0.1, 500)
     reference = ot.sinkhorn(weights, atoms, cost, 0.1 * cost.mean(), method="sinkhorn_log",
                             numItermax=20_000)  # fmt: skip
     np.testing.assert_allclose(found, reference, atol=1e-5)
@@ -302,7 +301,7 @@ def test_the_loss_of_a_batch_falls_and_the_images_move(name):
     loop = make_loop(name, config, *problem(), form=("pixels", 1))
     state, given = read(loop)
     start, losses = state.stored["images"], []
-    step = jax.jit(loop.method.step, compiler_options=QUICK)
+    step = quick(loop.method.step)
     for number in range(15):
         state, metrics = step(state, given._replace(number=jnp.int32(number)))
         losses.append(float(metrics.scalars["matching"]))
@@ -369,7 +368,7 @@ def test_a_convnet_tells_what_its_blocks_give_before_they_pool():
         network.init(jax.random.key(0)),
         jax.random.normal(jax.random.key(1), (5, 8, 8, 3)),
     )
-    logits, features, maps = jax.jit(network.apply_with_maps)(params, images)
+    logits, features, maps = quick(network.apply_with_maps)(params, images)
     assert [each.shape for each in maps] == [(5, 8, 8, 4), (5, 4, 4, 4)]
     pooled = np.asarray(maps[1]).reshape(5, 2, 2, 2, 2, 4).mean((2, 4)).reshape(5, -1)
     np.testing.assert_allclose(features, pooled, rtol=1e-5)
@@ -408,7 +407,7 @@ def test_the_sampler_gives_the_frequencies_and_its_gradient_is_that_written_out(
     def found(layers):
         return method.compare(ragged(real), ragged(synthetic), key, layers)[0]
 
-    value, gradient = jax.jit(jax.value_and_grad(found))(layers)
+    value, gradient = quick(jax.value_and_grad(found))(layers)
     np.testing.assert_allclose(value, ncfm_by_hand(layers, noise, real, synthetic), rtol=1e-4)
     generator = np.random.default_rng(5)
     along = jax.tree.map(lambda leaf: generator.normal(0, 1, leaf.shape), layers)
@@ -428,7 +427,7 @@ def stepped(name, fields=(), **distill):
     return (
         loop,
         *read(loop),
-        [jax.jit(phase.step, compiler_options=QUICK) for phase in loop.method.phases],
+        [quick(phase.step) for phase in loop.method.phases],
     )
 
 
@@ -452,13 +451,13 @@ def test_the_sampler_ascends_what_the_images_descend():
 def test_tgdd_matches_on_a_snapshot_and_calibrates_by_a_later_one():
     method = created("tgdd", {"tgdd.window": 3})
     paths = Trajectories({"weight": jnp.arange(20.0).reshape(2, 10)})
-    draw = jax.jit(jax.vmap(lambda key: method.networks((paths,), (), key)))
+    draw = quick(jax.vmap(lambda key: method.networks((paths,), (), key)))
     first, later = (one["weight"] for one in draw(jax.random.split(jax.random.key(0), 400)))
     np.testing.assert_array_equal(first // 10, later // 10)  # of one training
     assert set(np.unique(first)) == set(range(20)) and set(np.unique(later - first)) == {0, 1, 2}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quick, static_argnums=0)
 def trained_by_hand(network, weights, trace, images, labels):
     """Weights after a step of rate 0.1, momentum 0.9 and weight decay 5e-4."""
 
