@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from csdm_jax.networks import layers
 from csdm_jax.networks.alexnet import AlexNet
 from csdm_jax.networks.convnet import ConvNet
 from csdm_jax.networks.resnet import ResNet18
@@ -46,6 +47,9 @@ class Network:
         both float32 or wider; the features are the input of the last linear layer.
       feature_dim: length d of a feature vector.
       largest_map: numbers in the largest intermediate array, per image.
+      image_shape: (height, width, channels) of its images.
+      apply_with_maps: like `apply`, and with a third output, what each layer gives, [n, h, w, c]
+        in order; None for a network that does not tell.
     """
 
     name: str
@@ -53,6 +57,8 @@ class Network:
     apply: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
     feature_dim: int
     largest_map: int = 1
+    image_shape: tuple[int, ...] = ()
+    apply_with_maps: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array, Any]] | None = None
 
     def tile(self, *, gradient: bool) -> int | None:
         """Images at a time at which a CPU is fastest; None, all of them, on an accelerator.
@@ -181,14 +187,22 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
     def init(key: jax.Array) -> Params:
         return module.init(key, jnp.zeros(example.shape, example.dtype))["params"]
 
-    def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(params: Params, images: jax.Array, **options: Any) -> Any:
         if images.ndim != 4 or images.shape[1:] != image_shape:
             raise ValueError(
                 f"{name} was created for images [n, {', '.join(map(str, image_shape))}], got "
                 f"{list(images.shape)}: create it with the image_shape of the data"
             )
         params = jax.tree.map(lambda p: p.astype(dtype), params)
-        outputs = module.apply({"params": params}, images.astype(dtype))
+        outputs = module.apply({"params": params}, images.astype(dtype), **options)
         return jax.tree.map(lambda y: y.astype(np.promote_types(dtype, np.float32)), outputs)
 
-    return Network(name, init, apply, features.shape[-1], largest_map)
+    def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return run(params, images)
+
+    def apply_with_maps(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        (logits, features), said = run(params, images, mutable=[layers.MAPS])
+        return logits, features, said[layers.MAPS]["map"]
+
+    tells = apply_with_maps if getattr(module, "tells_maps", False) else None
+    return Network(name, init, apply, features.shape[-1], largest_map, image_shape, tells)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,8 @@ class ConvNet(nn.Module):
     depth: int = 3
     width: int = 128
 
+    tells_maps: ClassVar[bool] = True  # of each block, before its pooling
+
     @property
     def min_side(self) -> int:
         """Smallest image side, for which each block halves it and the last map has a pixel."""
@@ -29,6 +33,7 @@ class ConvNet(nn.Module):
         for _ in range(self.depth):
             x = layers.conv(x, self.width)
             x = nn.relu(layers.instance_norm(x))
+            self.sow(layers.MAPS, "map", x)
             x = layers.pool(x, jnp.mean)
         features = x.reshape(x.shape[0], -1)
         return layers.linear(features, self.num_classes), features

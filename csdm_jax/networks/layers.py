@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+MAPS = "maps"  # collection in which a network tells what its layers give, where it is asked
 FEW_IN, FEW_OUT = 4, 32  # channels; see benchmarks/convolution.py
 
 

@@ -136,7 +136,7 @@ def test_it_is_saved_reported_and_handed_to_torch(made, tmp_path):
         ({"preset": "gpu"}, "unknown preset 'gpu': choose one of paper, cpu"),
         ({"fields": {"sdd.scael": 1.0}}, "scael"),
         ({"fields": {"sdd.scale": -1.0}}, "it must be a number in"),
-        ({"method": "cdsm"}, "did you mean 'csdm'"),
+        ({"method": "csmd"}, "did you mean 'csdm'"),
         ({"holdout": 0.2, "test": (np.zeros((2, 8, 8)), ["0", "1"])}, "has test images of its own"),
     ],
 )

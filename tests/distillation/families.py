@@ -266,9 +266,11 @@ def _squares(tree: Any) -> jax.Array:
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
 
 
-VARIANTS = ("csdm_single", "dm_weighted")
-"""Methods that are another one with other class weights: their losses are tested (test_gradients,
-test_methods), their steps are that one's."""
+RIVALS = ("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd")
+"""Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
+VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
+"""Methods that are another one with other class weights, or another distance: their losses are
+tested (test_gradients, test_methods, test_rivals), their steps are that one's."""
 FAMILIES = {
     "toy_selection": Kind(Nearest, (Pool(),)),
     "toy_matching": Kind(Means, (Untrained(2),)),

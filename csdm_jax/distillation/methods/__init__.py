@@ -13,7 +13,21 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
-from csdm_jax.distillation.methods.matching import csdm, dm, mmd, ncfm
+from csdm_jax.distillation.methods.matching import (
+    csdm,
+    dance,
+    datadam,
+    dm,
+    dsdm,
+    idm,
+    iid,
+    m3d,
+    mmd,
+    ncfm,
+    ncfm_sampler,
+    tgdd,
+    wmdd,
+)
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -31,17 +45,26 @@ METHODS: Registry[Kind] = Registry(
     {
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
+        "dance": dance.KIND,
+        "datadam": datadam.KIND,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
         "graph_cut": graph_cut.KIND,
         "herding": herding.KIND,
+        "idm": idm.KIND,
+        "iid": iid.KIND,
         "k_center": k_center.KIND,
         "kmeans": kmeans.KIND,
+        "m3d": m3d.KIND,
         "mmd": mmd.KIND,
         "ncfm": ncfm.KIND,
+        "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "tgdd": tgdd.KIND,
+        "wmdd": wmdd.KIND,
     },
 )
 

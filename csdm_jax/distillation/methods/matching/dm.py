@@ -7,7 +7,8 @@ has to hold against this row, too.
 
 Source: Zhao & Bilen 2023, Dataset Condensation with Distribution Matching.
 Cost: two forward passes of the synthetic and one of the real batch, O(n d) for the metric.
-Deviations: unit features of trained extractors; as published, raw features of random networks.
+Deviations: in our recipe unit features of trained extractors; with recipe=published raw features of
+a network that nobody has trained, a fresh one in every step.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ PUBLISHED = {
     "distill.weight_decay": 0.0,
     "distill.augmentation": "color_crop_cutout_flip_scale_rotate",
     "distill.augmentation_mode": "one",
+    "distill.extractor": "fresh",
+    "distill.features": "raw",
     "distill.loss_scale": 1.0,
     "distill.calibration": 0.0,
     "evaluate.epochs": 1000,

@@ -14,6 +14,11 @@ The values of two distances are not of one size. So that a comparison compares d
 weights, `scale` follows a rule where `distill.loss_scale` is 0: before the first step the gradient
 of the matching term is `distill.gradient_ratio` times that of the calibration. The number is in
 the card of a run.
+
+A method of this family is a distance. One that needs more overrides what `Matching` offers for it:
+`memory` and `remember` (what its state holds beside images), `networks` (which extractors a step
+draws), `compare` (a distance that reads the memory), `compactness` (a term on the features of the
+trained extractor), `trust` (a factor of the calibration).
 """
 
 from __future__ import annotations
@@ -40,18 +45,42 @@ from csdm_jax.distillation.methods.base import (
     initial_images,
     stored_labels,
 )
-from csdm_jax.distillation.needs import Pool
+from csdm_jax.distillation.needs import Need, Pool
 from csdm_jax.distillation.updates import Moments, Updates
 from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.networks import Network, Params
 from csdm_jax.parameterisations import Stored
 from csdm_jax.runtime import health
-from csdm_jax.runtime.fields import OPEN_UNIT, Field, integer, number
+from csdm_jax.runtime.fields import OPEN_UNIT, Field, choice, integer, number
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets.distilled import DistilledSet
-from csdm_jax.training.extractors import draw
+from csdm_jax.training import extractors
 
 NEEDS = (Pool(),)
+
+
+def _blended(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
+    del network
+    return extractors.draw(pool, key)
+
+
+def _trained(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
+    _, trained = _blended(network, pool, key)
+    return trained, trained
+
+
+def _fresh(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
+    return network.init(jax.random.fold_in(key, 1)), _blended(network, pool, key)[1]
+
+
+EXTRACTORS: dict[str, Callable[[Network, extractors.Pool, jax.Array], tuple[Params, Params]]] = {
+    "blended": _blended,
+    "trained": _trained,
+    "fresh": _fresh,
+}
+"""Weights whose features are matched, and trained ones that calibrate: a network of the pool
+between its initial and its trained weights, a trained one, or one that nobody has trained."""
 FIELDS = {
     # Weight of the matching term; 0 follows the rule of gradient_ratio.
     "distill.loss_scale": Field(0.0, number(0.0, 1e9)),
@@ -62,6 +91,10 @@ FIELDS = {
     "distill.calibration": Field(1.0, number(0.0, 1e6)),
     # Steps that a view of the real images serves; 1 draws a batch in every step, as published.
     "distill.view_uses": Field(1, integer(1, 1_000_000)),
+    # Whose features are matched: NCFM's blend, a trained network, or a fresh one in every step.
+    "distill.extractor": Field("blended", choice(EXTRACTORS)),
+    # Features on the unit sphere, or as the network gives them.
+    "distill.features": Field("unit", choice(("unit", "raw"))),
     # Views that are held and take turns; they cost memory, announced when a run begins.
     "distill.views": Field(16, integer(1, 100_000)),
 }
@@ -72,7 +105,9 @@ SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
 DRAWS = 4  # of extractor, batch and augmentation, over which gradients are compared
 
 Distance = Callable[[Any, Ragged, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
-"""Unit features `[N, d]` of real and synthetic images and a key to (loss, numbers per class).
+"""Features `[N, d]` of real and synthetic images and a key to (loss, numbers per class).
+
+They are unit features, unless `distill.features` says otherwise.
 
 In place of the real features, what `Summarise` has made of them with that key.
 """
@@ -84,7 +119,7 @@ class Real(NamedTuple):
     """The real side of a step, all that a view keeps.
 
     Attributes:
-      sample: unit features, or what the method's `Summarise` makes of them.
+      sample: features, or what the method's `Summarise` makes of them.
       classes: int32 `[k]`.
       finite: bool scalar, whether all features were.
     """
@@ -98,23 +133,29 @@ class _Drawn(NamedTuple):
     """What a step's key draws, beside the batch.
 
     Attributes:
-      blended: weights of the extractor whose features are matched.
+      matched: weights of the extractor whose features are matched.
       trained: weights of the one that calibrates.
       augmentation: one entry a class.
       distance_key: for the distance.
     """
 
-    blended: Any
+    matched: Any
     trained: Any
     augmentation: augment.Draw
     distance_key: jax.Array
 
 
 class State(NamedTuple):
-    """The synthetic images and the state of their updates."""
+    """The synthetic images, the state of their updates, and the method's memory, if it has one."""
 
     stored: Stored
     moments: Moments
+    memory: Any = ()
+
+
+def _network_key(key: jax.Array) -> jax.Array:
+    """With which a step draws its networks."""
+    return jax.random.split(key, 4)[0]
 
 
 class Matching:
@@ -123,7 +164,8 @@ class Matching:
     Args:
       config: the experiment's configuration.
       context: data, network and parameterisation.
-      distance: real and synthetic features and a key to (loss, metrics per class).
+      distance: real and synthetic features and a key to (loss, metrics per class); None for a
+        method that overrides `compare`.
       summarise: what a view keeps of the real features; the features themselves if left out.
     """
 
@@ -131,25 +173,71 @@ class Matching:
         self,
         config: Any,
         context: Context,
-        distance: Distance,
+        distance: Distance | None = None,
         summarise: Summarise = lambda real, key: real,
     ):
         if not config.distill.loss_scale:
             raise ValueError("distill.loss_scale is open: take what Kind.settle says")
         self.steps = config.distill.steps
+        self._features = unit_features if config.distill.features == "unit" else jnp.asarray
         self._config = config.distill
         self._context = context
         self._distance, self._summarise = distance, summarise
-        self.phases = (Phase(self.step, draw=self._draw, views=self._views()),)
+        self.phases: tuple[Phase, ...] = (Phase(self.step, draw=self._draw, views=self._views()),)
         self._augmentation = augment.Augmentation.parse(
             config.distill.augmentation, mode=config.distill.augmentation_mode
         )
         self._updates = Updates(config.distill, context.parameterisation, context.num_classes)
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
-        """Synthetic images from real ones, and fresh optimiser states."""
+        """Synthetic images from real ones, fresh optimiser states and the memory."""
         stored = initial_images(self._context, self._config.ipc, key, supplied)
-        return State(stored, self._updates.init(stored))
+        memory = self.memory(jax.random.fold_in(key, 1), supplied)
+        return State(stored, self._updates.init(stored), memory)
+
+    def memory(self, key: jax.Array, supplied: tuple[Any, ...]) -> Any:
+        """What the state holds beside images and moments before the first step: nothing."""
+        del key, supplied
+        return ()
+
+    def remember(self, memory: Any, synthetic: Ragged) -> Any:
+        """The memory after a step, whose synthetic features these are: as it was."""
+        del synthetic
+        return memory
+
+    def networks(
+        self, supplied: tuple[Any, ...], memory: Any, key: jax.Array
+    ) -> tuple[Params, Params]:
+        """Weights whose features are matched, and trained ones that calibrate.
+
+        They may read the memory in a method without views alone: see `_views`.
+        """
+        del memory
+        (pool,) = supplied
+        return EXTRACTORS[self._config.extractor](self._context.network, pool, key)
+
+    def compare(
+        self, real: Any, synthetic: Ragged, key: jax.Array, memory: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The distance of a step; arguments as those of `Distance`, and the memory."""
+        del memory
+        assert self._distance is not None
+        return self._distance(real, synthetic, key)
+
+    def compactness(self, features: Ragged) -> jax.Array | None:
+        """What is added to the distance, of the trained extractor's synthetic features: nothing."""
+        del features
+        return None
+
+    def trust(self, memory: Any, key: jax.Array) -> jax.Array | float:
+        """By what the weight of the calibration is multiplied: nothing.
+
+        Args:
+          memory: of the state.
+          key: with which `networks` has drawn.
+        """
+        del memory, key
+        return 1.0
 
     def result(self, state: State) -> DistilledSet:
         """The synthetic images with the label of their class."""
@@ -169,34 +257,36 @@ class Matching:
 
         def make(inputs: Inputs) -> Real:
             assert inputs.batch is not None
-            drawn = self._drawn(inputs.supplied[0], inputs.key)
+            drawn = self._drawn(inputs.supplied, (), inputs.key)
             real = self._real_side(drawn, inputs.batch)
             return real._replace(sample=self._summarise(real.sample, drawn.distance_key))
 
         return Views(make, self._config.views, self._config.view_uses)
 
-    def _drawn(self, pool: Any, key: jax.Array) -> _Drawn:
-        draw_key, _, augment_key, distance_key = jax.random.split(key, 4)
+    def _drawn(self, supplied: tuple[Any, ...], memory: Any, key: jax.Array) -> _Drawn:
+        _, _, augment_key, distance_key = jax.random.split(key, 4)
         shape = self._context.host.images.shape[1:]
         augmentation = augment.draw(
             self._augmentation, augment_key, self._context.num_classes, shape
         )
-        return _Drawn(*draw(pool, draw_key), augmentation, distance_key)
+        networks = self.networks(supplied, memory, _network_key(key))
+        return _Drawn(*networks, augmentation, distance_key)
 
     def _real_side(self, drawn: _Drawn, batch: Ragged) -> Real:
         """Features of real images, uint8, of the classes of a step."""
-        _, features = self._forward(drawn.blended, drawn.augmentation, batch, gradient=False)
+        _, features = self._forward(drawn.matched, drawn.augmentation, batch, gradient=False)
         assert batch.classes is not None
-        sample = batch.with_values(unit_features(features))
+        sample = batch.with_values(self._features(features))
         return Real(sample, batch.classes, health.finite(features))
 
     def step(self, state: State, inputs: Inputs) -> tuple[State, Metrics]:
         """One update of all synthetic images, or of those of the classes that are drawn."""
-        (pool,) = inputs.supplied
         real: Real | Ragged | None = inputs.batch if inputs.view is None else inputs.view
         assert real is not None and real.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, metrics), gradient = gradient_of(state.stored, pool, real, inputs.key)
+        (loss, (metrics, synthetic)), gradient = gradient_of(
+            state.stored, inputs.supplied, state.memory, real, inputs.key
+        )
         stored, moments = self._updates.apply(
             state.stored, gradient, state.moments, loss, real.classes
         )
@@ -207,7 +297,7 @@ class Matching:
         finite = {"pixels": health.finite(state.stored)} | metrics.finite
         finite |= {"gradient": health.finite(gradient), "updated pixels": health.finite(stored)}
         metrics = metrics._replace(loss=loss, scalars=metrics.scalars | scalars, finite=finite)
-        return State(stored, moments), metrics
+        return State(stored, moments, self.remember(state.memory, synthetic)), metrics
 
     def _forward(
         self, params: Any, drawn: augment.Draw, side: Ragged, *, gradient: bool
@@ -240,46 +330,79 @@ class Matching:
         logits, features = devices.on_rows(own_rows)((params, drawn), rows)
         return devices.whole_rows(logits, count), devices.whole_rows(features, count)
 
+    def sides(
+        self, stored: Stored, drawn: _Drawn, real: Real | Ragged, *, gradient: bool
+    ) -> tuple[Real, Ragged, Ragged]:
+        """What a step compares.
+
+        Args:
+          stored: the synthetic images.
+          drawn: extractors and augmentation.
+          real: images of a batch, uint8, or the real side that a view has made of one.
+          gradient: whether the gradient to the images will be taken.
+
+        Returns:
+          The real side, the synthetic images of its classes, decoded, and their features.
+        """
+        assert real.classes is not None
+        classes, count = real.classes, len(real.classes)
+        decoded = self._context.parameterisation.decode(self._updates.of_classes(stored, classes))
+        images = Ragged(decoded, (len(decoded) // count,) * count, classes)
+        if isinstance(real, Ragged):
+            real = self._real_side(drawn, real)
+        _, features = self._forward(drawn.matched, drawn.augmentation, images, gradient=gradient)
+        return real, images, images.with_values(self._features(features))
+
     def terms(
-        self, stored: Stored, pool: Any, real: Real | Ragged, key: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], Metrics]:
+        self,
+        stored: Stored,
+        supplied: tuple[Any, ...],
+        memory: Any,
+        real: Real | Ragged,
+        key: jax.Array,
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[Metrics, Ragged]]:
         """The matching term and the calibration, each a sum over the classes of the step.
 
         Args:
           stored: the synthetic images.
-          pool: the extractors.
+          supplied: what `needs` ask for.
+          memory: of the state.
           real: images of a batch, uint8, or the real side that a view has made of one by the key.
           key: of the step.
+
+        Returns:
+          Both terms; and the step's metrics with the synthetic features that were matched.
         """
-        drawn = self._drawn(pool, key)
-        assert real.classes is not None
-        classes, count = real.classes, len(real.classes)
-        decoded = self._context.parameterisation.decode(self._updates.of_classes(stored, classes))
-        synthetic = Ragged(decoded, (len(decoded) // count,) * count, classes)
-        if isinstance(real, Ragged):
-            real = self._real_side(drawn, real)
-        _, features = self._forward(drawn.blended, drawn.augmentation, synthetic, gradient=True)
-        distance, parts = self._distance(
-            real.sample, synthetic.with_values(unit_features(features)), drawn.distance_key
-        )
-        logits, _ = self._forward(drawn.trained, drawn.augmentation, synthetic, gradient=True)
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, synthetic.ids)
-        calibration = count * jnp.mean(cross_entropy)  # every class has as many images
+        drawn = self._drawn(supplied, memory, key)
+        known, images, synthetic = self.sides(stored, drawn, real, gradient=True)
+        distance, parts = self.compare(known.sample, synthetic, drawn.distance_key, memory)
+        logits, features = self._forward(drawn.trained, drawn.augmentation, images, gradient=True)
+        scalars = {}
+        if (compact := self.compactness(images.with_values(self._features(features)))) is not None:
+            distance, scalars = distance + compact, {"compactness": compact}
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, images.ids)
+        calibration = images.num_classes * jnp.mean(cross_entropy)  # all have as many images
         finite = {
-            "extractor weights": health.finite((drawn.blended, drawn.trained)),
-            "real batch": real.finite,
+            "extractor weights": health.finite((drawn.matched, drawn.trained)),
+            "real batch": known.finite,
         }
-        which = {"classes": classes} if self._updates.some_classes else {}
-        scalars = {"matching": distance, "calibration": calibration}
-        return (distance, calibration), Metrics(distance, scalars, parts | which, finite)
+        which = {"classes": known.classes} if self._updates.some_classes else {}
+        scalars |= {"matching": distance, "calibration": calibration}
+        metrics = Metrics(distance, scalars, parts | which, finite)
+        return (distance, calibration), (metrics, synthetic)
 
     def loss(
-        self, stored: Stored, pool: Any, real: Real | Ragged, key: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
+        self,
+        stored: Stored,
+        supplied: tuple[Any, ...],
+        memory: Any,
+        real: Real | Ragged,
+        key: jax.Array,
+    ) -> tuple[jax.Array, tuple[Metrics, Ragged]]:
         """What a step minimises, with its parts; arguments as those of `terms`."""
-        (distance, calibration), metrics = self.terms(stored, pool, real, key)
-        loss = self._config.loss_scale * distance + self._config.calibration * calibration
-        return loss, metrics
+        (distance, calibration), said = self.terms(stored, supplied, memory, real, key)
+        weight = self._config.calibration * self.trust(memory, _network_key(key))
+        return self._config.loss_scale * distance + weight * calibration, said
 
     def gradient_norms(self, supplied: tuple[Any, ...]) -> np.ndarray:
         """Norms of the gradients of both terms at the initial images: float64 `[DRAWS, 2]`.
@@ -289,17 +412,17 @@ class Matching:
         """
 
         @jax.jit
-        def norms(stored: Stored, pool: Any, batch: Ragged, key: jax.Array) -> jax.Array:
+        def norms(stored: Stored, memory: Any, given: Any, batch: Any, key: Any) -> jax.Array:
             _, pullback, _ = jax.vjp(
-                lambda images: self.terms(images, pool, batch, key), stored, has_aux=True
+                lambda images: self.terms(images, given, memory, batch, key), stored, has_aux=True
             )
             each = (pullback((jnp.float32(own), jnp.float32(1 - own)))[0] for own in (1, 0))
             return jnp.stack([optax.tree.norm(gradient) for gradient in each])
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
-        stored = initial_images(context, self._config.ipc, keys[0], supplied)
-        fixed = copy((stored, *supplied))
+        start = self.init(keys[0], supplied)
+        fixed = copy((start.stored, start.memory, supplied))
         found = []
         for key in keys[1:]:
             rows = draw_rows(key)
@@ -317,6 +440,7 @@ def kind(
     published: Mapping[str, Any] = MappingProxyType({}),
     check: Callable[[Any], None] = lambda config: None,
     settle: Settle = lambda config, context, supplied: {},
+    needs: tuple[Need, ...] = NEEDS,
 ) -> Kind:
     """The entry of a method of this family; arguments as those of `Kind`, with its own fields.
 
@@ -329,7 +453,7 @@ def kind(
         config.update_from_flattened_dict(own)
         return own | _loss_scale(create, config, context, supplied)
 
-    return Kind(create, NEEDS, {**FIELDS, **fields}, published, check=check, settle=settle_all)
+    return Kind(create, needs, {**FIELDS, **fields}, published, check=check, settle=settle_all)
 
 
 def _loss_scale(

@@ -47,3 +47,22 @@ NCFM = MappingProxyType(
         "evaluate.cutmix": 0.5,
     }
 )
+
+MIXED = MappingProxyType(
+    dict(NCFM)
+    | {
+        "distill.optimiser": "sgd",
+        "distill.momentum": 0.5,
+        "distill.weight_decay": 0.0,
+        "distill.plateau_patience": 10_000_000,  # the learning rate stays
+        "distill.features": "raw",
+        "evaluate.optimiser": "sgd",
+        "evaluate.learning_rate": 0.01,
+        "evaluate.momentum": 0.9,
+        "evaluate.weight_decay": 5e-4,
+        "evaluate.decay_at": (2 / 3, 5 / 6),
+        "evaluate.decay": 0.2,
+        "evaluate.batch": 64,
+    }
+)
+"""What DANCE, DSDM and M3D share: IDC's mosaics, augmentation and evaluation, gradient descent."""

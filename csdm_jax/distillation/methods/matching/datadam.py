@@ -1,0 +1,96 @@
+"""DataDAM: class means of the last features, and of attention maps of the layers before.
+
+The attention of a layer is `sum_channels |F|^p` at each of its pixels, as a unit vector. The loss
+is the squared distance between the class means of these vectors, summed over all layers but the
+last, and `datadam.last` times that between the means of the last layer's features.
+
+Source: Sajedi et al. 2023, DataDAM: Efficient Dataset Distillation with Attention Matching.
+Cost: two forward passes of the synthetic and one of the real batch, O(n (d + a)) for the metric, of
+a pixels of attention.
+Deviations: unit features of trained extractors, a weight for these and the calibration in our
+recipe; with recipe=published raw features of a network that nobody has trained, a fresh one in
+every step, and the power 4 of the paper, where its public code has 1. One joint step for all
+classes, whatever their sizes. It needs a network that tells its maps: the ConvNet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from csdm_jax import networks
+from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.matching import dm
+from csdm_jax.distillation.methods.matching.matching import Matching, kind
+from csdm_jax.metric import unit_features
+from csdm_jax.networks import Network, Params
+from csdm_jax.runtime.fields import Field, integer, number
+
+FIELDS = {
+    "datadam.power": Field(4, integer(1, 16)),
+    # The weight 0.01 of raw features, times their mean squared norm, about d / 4 for d = 2048.
+    "datadam.last": Field(5.0, number(0.0, 1e6)),
+}
+
+
+def attention(maps: jax.Array, power: int) -> jax.Array:
+    """Attention of a layer's maps `[n, H, W, c]`: unit vectors `[n, H W]`."""
+    return unit_features(jnp.sum(jnp.abs(maps) ** power, axis=-1).reshape(len(maps), -1))
+
+
+def attentive(network: Network, power: int, last: float, *, unit: bool) -> Network:
+    """The network with attentions among its features.
+
+    Args:
+      network: one that tells its maps.
+      power: of the attention.
+      last: weight of the last features in a squared distance.
+      unit: whether these are brought to length 1 first.
+    """
+    with_maps = network.apply_with_maps
+    assert with_maps is not None
+
+    def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits, features, maps = with_maps(params, images)
+        own = unit_features(features) if unit else features
+        parts = [*(attention(each, power) for each in maps[:-1]), last**0.5 * own]
+        return logits, jnp.concatenate([part.astype(features.dtype) for part in parts], axis=1)
+
+    example = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
+    shapes = jax.eval_shape(apply, jax.eval_shape(network.init, jax.random.key(0)), example)
+    return dataclasses.replace(network, apply=apply, feature_dim=shapes[1].shape[-1])
+
+
+def check(config: Any) -> None:
+    """Raises a ValueError when the network does not tell its maps."""
+    if not getattr(networks.NETWORKS[config.network.name], "tells_maps", False):
+        able = [n for n, module in networks.NETWORKS.items() if getattr(module, "tells_maps", 0)]
+        raise ValueError(
+            f"network.name = {config.network.name!r} tells no maps of its layers, which the method "
+            f"'datadam' compares: choose {', '.join(able)}"
+        )
+
+
+def create(config: Any, context: Context) -> Matching:
+    """Class means of attention maps of all layers, and of the last features."""
+    own, unit = config.datadam, config.distill.features == "unit"
+    network = attentive(context.network, own.power, own.last, unit=unit)
+    # The network's features are what is compared: nothing more is done to them.
+    raw = config.copy_and_resolve_references()
+    raw.distill.features = "raw"
+    return Matching(raw, dataclasses.replace(context, network=network), dm.linear_mmd, dm.means)
+
+
+PUBLISHED = dm.PUBLISHED | {
+    "distill.steps": 8000,
+    "distill.batch": 64,
+    "distill.loss_scale": 100.0,
+    "datadam.power": 4,
+    "datadam.last": 0.01,
+    "evaluate.epochs": 1800,
+    "evaluate.batch": 64,
+}
+KIND = kind(create, FIELDS, PUBLISHED, check)
