@@ -34,6 +34,7 @@ COMMANDS = {
     "report",
     "reproduce",
     "score",
+    "sketch",
     "sweep",
 }
 

@@ -61,7 +61,7 @@ def check(config: Any) -> None:
 def settle(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
     """The scale where it is open; a warning where frequencies are too few for it."""
     found = spectral.settle_scale(config, context, supplied)
-    if config.sdd.estimator == "spectral":
+    if config.sdd.estimator == "spectral" and context.sketches is None:  # it reads images
         config = config.copy_and_resolve_references()
         config.update_from_flattened_dict(found)
         spectral.warn_of_noise(config, context, supplied)

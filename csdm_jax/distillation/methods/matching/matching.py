@@ -297,15 +297,20 @@ class Matching:
             return jnp.stack([optax.tree.norm(gradient) for gradient in each])
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
-        draw_rows, copy = jax.jit(self._draw), context.devices.copy
+        copy = context.devices.copy
         stored = initial_images(context, self._config.ipc, keys[0], supplied)
         fixed = copy((stored, *supplied))
         found = []
-        for key in keys[1:]:
-            rows = draw_rows(key)
-            batch = rows.with_values(jnp.asarray(context.host.take(np.asarray(rows.values))))
-            found.append(np.asarray(norms(*fixed, *copy((batch, key)))))
+        for index, key in enumerate(keys[1:]):
+            found.append(np.asarray(norms(*fixed, *copy(self._real_of(index, key)))))
         return np.asarray(found, np.float64)
+
+    def _real_of(self, index: int, key: jax.Array) -> tuple[Real | Ragged, jax.Array]:
+        """A batch with its key; where there are sketches alone, the view of that number."""
+        if self._context.sketches is not None:
+            return self._context.sketches.view(index)
+        rows = self._draw(key)
+        return rows.with_values(jnp.asarray(self._context.host.take(np.asarray(rows.values)))), key
 
 
 Create = Callable[[Any, Context], Matching]

@@ -1,0 +1,298 @@
+"""Sketches: their sums, files of them, and sets that are distilled from them without an image."""
+
+import dataclasses
+import subprocess
+import sys
+
+import flax.serialization
+import jax
+import numpy as np
+import pytest
+
+import csdm_jax
+from csdm_jax import metric
+from csdm_jax.distillation.methods import base
+from csdm_jax.experiment import sketching, stages
+from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.sketch_files import SketchFile
+from csdm_jax.runtime.seeds import root_key
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files
+from csdm_jax.training import extractors
+from tests.experiment.test_families import small
+from tests.problem import tiny_dataset
+from tests.test_house import PACKAGE, imported
+
+VIEWS = 3
+PLAIN = {
+    "distill.views": VIEWS,
+    "distill.loss_scale": 100.0,
+    "distill.augmentation": "none",
+    "distill.steps": 4,
+    "data.imbalance_factor": 5.0,
+    "sdd.num_frequencies": 8,
+    "sdd.scale": 2.0,
+}
+
+
+def settings(method="csdm", **fields):
+    return small(method, **(PLAIN | fields))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of extractors, and of the sketches that `written` has made."""
+    return tmp_path_factory.mktemp("sketches")
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    """Writes, or finds, a file of sketches of the tiny problem."""
+
+    def write(method="csdm", part=(1, 1), **fields):
+        name = f"{method}-{part[0]}-{part[1]}-{sorted(fields.items())}.npz".replace("/", " ")
+        if not (folder / name).exists():
+            config = settings(method, **fields)
+            sketching.write(
+                config, folder / "work", folder / name, part=part, dataset=tiny_dataset()
+            )
+        return folder / name
+
+    return write
+
+
+def without_images(file, method="csdm", **fields):
+    """A configuration under which there are sketches alone."""
+    nowhere = {"data.name": "npz", "data.data_dir": "/nowhere/images.npz"}
+    given = {"distill.sketches": str(file), "distill.initialisation": "noise"}
+    return settings(method, **(nowhere | given | fields))
+
+
+def images_of(config, workdir, dataset=None):
+    stages.run(config, workdir, stage="distill", dataset=dataset)
+    return distilled.load(workdir)[0].images
+
+
+def unit_features(folder, key):
+    """Of the tiny long-tailed set, under the network that a view's key draws; float64."""
+    experiment = Experiment(settings(), folder / "work", dataset=tiny_dataset())
+    params, _ = extractors.draw(experiment.pool, jax.random.split(key, 4)[0])
+    host = experiment.host
+    pixels = (host.take(np.arange(len(host))) / 255.0 - 0.4) / 0.25
+    found = np.asarray(experiment.network.apply(params, np.float32(pixels))[1], np.float64)
+    return found / np.linalg.norm(found, axis=1, keepdims=True), np.asarray(host.labels)
+
+
+@pytest.mark.parametrize(
+    ("method", "part"), [("csdm", (1, 1)), ("ncfm", (2, 3)), ("dm", (2, 3))], ids=str
+)
+def test_a_file_holds_sums_over_the_images_of_its_part(method, part, written, folder):
+    file = SketchFile.read(written(method, part))
+    assert file.key_data.shape == (VIEWS, 2)
+    for view, data in enumerate(file.key_data):
+        key = jax.random.wrap_key_data(data)
+        rows, labels = unit_features(folder, key)
+        kernel = metric.RBF({"csdm": 2.0, "ncfm": 1.0, "dm": 1.0}[method])
+        drawn = metric.sample_frequencies(jax.random.split(key, 4)[3], kernel, 8, rows.shape[1])
+        for label in range(3):
+            own = rows[labels == label][part[0] - 1 :: part[1]]
+            phases = own @ np.asarray(drawn, np.float64).T
+            expected = {"weight": len(own), "squares": len(own), "features": own.sum(0)}
+            expected |= {"cosine": np.cos(phases).sum(0), "sine": np.sin(phases).sum(0)}
+            for name, array in file.sums.items():
+                np.testing.assert_allclose(array[view, label], expected[name], atol=1e-4)
+    assert file.counts == tuple(file.sums["weight"][0])
+    names = {"features", "weight"} if method == "dm" else {"cosine", "sine", "weight", "squares"}
+    assert set(file.sums) == names
+
+
+@pytest.mark.parametrize("method", ["csdm", "dm"])
+def test_merged_parts_give_the_set_of_views_of_whole_classes(method, written, folder, tmp_path):
+    both = sketching.merge([written(method, (k, 3)) for k in (3, 1, 2)], tmp_path / "both.npz")
+    whole = SketchFile.read(written(method))
+    assert both.counts == whole.counts and sum(both.counts) == 65
+    for name, array in both.sums.items():
+        np.testing.assert_allclose(array, whole.sums[name], rtol=1e-5, atol=1e-5)
+    steps = {"distill.steps": 7}
+    made = images_of(without_images(tmp_path / "both.npz", method, **steps), tmp_path / "made")
+    here = {"distill.initialisation": "noise", "distill.view_uses": 1000, "distill.batch": 1000}
+    here |= {"extractors.pool_dir": str(folder / "work" / "extractors")}
+    config = settings(method, **(here | steps))
+    expected = images_of(config, tmp_path / "expected", tiny_dataset())
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    assert made.min() >= 0 and made.max() <= 1
+
+
+def test_the_loss_scale_is_set_on_the_views_of_the_file(written, tmp_path):
+    config = without_images(written(**{"sdd.scale": 0.0}), **{"sdd.scale": 0.0})
+    config.distill.loss_scale = 0.0
+    experiment = Experiment(config, tmp_path)
+    found = experiment.settled("csdm")
+    file = SketchFile.read(written(**{"sdd.scale": 0.0}))
+    assert found["sdd.scale"] == file.facts["settled"]["sdd.scale"] > 0
+    method, supplied = experiment.loop("csdm").method._method, (experiment.pool,)
+    keys = jax.random.split(root_key("loss scale", 0), 5)
+    stored = method.init(keys[0], supplied).stored
+    gradients = jax.jit(jax.jacrev(lambda images, *view: method.terms(images, *supplied, *view)[0]))
+    norms = []
+    for number in (0, 1, 2, 0):  # four draws of three views
+        own = gradients(stored, *experiment.context.sketches.view(number))
+        norms.append([np.linalg.norm(one["images"]) for one in own])
+    matching, calibration = np.mean(norms, axis=0)
+    expected = config.distill.gradient_ratio * calibration / matching
+    assert found["distill.loss_scale"] == pytest.approx(expected, rel=0.01)
+
+
+def test_other_images_serve_for_the_start_alone(written, tmp_path):
+    other = dataclasses.replace(tiny_dataset(), mean=(0.1,) * 3, name="other")
+    other = dataclasses.replace(other, train_images=255 - other.train_images)
+    config = settings(**{"distill.sketches": str(written())})
+    experiment = Experiment(config, tmp_path, dataset=other)
+    context = experiment.context
+    assert context.counts == SketchFile.read(written()).counts == (40, 17, 8)
+    assert experiment.normaliser.mean == (0.4,) * 3 and len(experiment.host) == 0
+    first = base.initial_images(context, 2, jax.random.key(0))["images"] * 255
+    chosen = np.rint(first).astype(np.uint8)
+    for label in range(3):
+        own = other.train_images[other.train_labels == label]
+        for image in chosen[2 * label : 2 * label + 2]:
+            assert (own == image).all((1, 2, 3)).any()
+    before = Experiment(config, tmp_path, dataset=tiny_dataset())
+    assert before.identity("csdm", 0) != experiment.identity("csdm", 0)
+    wrong = dataclasses.replace(other, class_names=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"images of other for the start \('a', 'b', 'c'\): give"):
+        Experiment(config, tmp_path, dataset=wrong)
+
+
+def test_other_images_are_sketched_alike_and_merged(written, tmp_path):
+    """A second site has images of its own, the first site's file, and trains nothing."""
+    other = dataclasses.replace(tiny_dataset(), mean=(0.1,) * 3)
+    other = dataclasses.replace(other, train_images=255 - other.train_images)
+    there = {"like": written(), "dataset": other}
+    file = sketching.write(settings(), tmp_path / "work", tmp_path / "b.npz", **there)
+    assert not (tmp_path / "work" / "extractors").exists()
+    both = sketching.merge([written(), tmp_path / "b.npz"], tmp_path / "both.npz")
+    assert both.counts == (80, 34, 16) and file.facts["mean"] == [0.4] * 3
+    for name, array in both.sums.items():
+        np.testing.assert_array_equal(
+            array, SketchFile.read(written()).sums[name] + file.sums[name]
+        )
+    with pytest.raises(ValueError, match=r"made with sdd\.scale = 2\.0, the configuration has"):
+        changed = settings(**{"sdd.scale": 3.0})
+        sketching.write(changed, tmp_path / "work", tmp_path / "c.npz", **there)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "said"),
+    [
+        ("csdm", {"sdd.estimator": "exact"}, "features of single images, which is no sketch"),
+        ("mmd", {}, "features of single images, which is no sketch"),
+        ("random", {}, "the method 'random' reads images: choose csdm, dm or ncfm"),
+    ],
+)
+def test_what_keeps_more_than_sums_is_refused_before_anything_is_trained(
+    method, fields, said, tmp_path
+):
+    config = settings(method, **fields)
+    with pytest.raises(ValueError, match=said):
+        sketching.write(config, tmp_path / "w", tmp_path / "f.npz", dataset=tiny_dataset())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def changed_file(written, folder, **fields):
+    """The second half of the data, with other content."""
+    file = dataclasses.replace(SketchFile.read(written(part=(2, 2))), **fields)
+    file.write(folder / "changed.npz")
+    return folder / "changed.npz"
+
+
+def test_files_that_do_not_belong_together_are_not_merged(written, tmp_path):
+    first, out = written(part=(1, 2)), tmp_path / "out.npz"
+    second = SketchFile.read(written(part=(2, 2)))
+    pool = flax.serialization.msgpack_restore(second.weights)
+    others = flax.serialization.msgpack_serialize(pool | {"initial": pool["trained"]})
+    for said, path in (
+        ("they have other extractors: make the second with --like=", {"weights": others}),
+        ("their views were drawn by other keys: give", {"key_data": second.key_data + 1}),
+        ("their mean differ", {"facts": second.facts | {"mean": [0.5] * 3}}),
+        (
+            r"their fields differ \(sdd.scale = 2.0; sdd.scale = 3.0\)",
+            {"facts": second.facts | {"fields": second.facts["fields"] | {"sdd.scale": 3.0}}},
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            sketching.merge([first, changed_file(written, tmp_path, **path)], out)
+    for path in (first, written()):
+        with pytest.raises(ValueError, match="they have images in common: merge disjoint parts"):
+            sketching.merge([first, path], out)
+    with pytest.raises(ValueError, match="method differ"):
+        sketching.merge([first, written("dm", (2, 3))], out)
+    with pytest.raises(ValueError, match="takes two files or more, got 1"):
+        sketching.merge([first], out)
+    assert not out.exists()
+    out.touch()
+    with pytest.raises(FileExistsError, match="exists: give another --out"):
+        sketching.merge([first, written(part=(2, 2))], out)
+
+
+def test_a_file_that_was_changed_is_refused(written, tmp_path):
+    content = bytearray(written().read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "f.npz").write_bytes(content)
+    with pytest.raises(files.DamagedError, match=r"f\.npz was changed after it was written"):
+        Experiment(without_images(tmp_path / "f.npz"), tmp_path)
+    assert np.load(written())["weight"].shape == (VIEWS, 3)  # any reader of .npz reads it
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "said"),
+    [
+        ("dm", {}, "holds sketches for the method 'csdm', not for 'dm': give --config.method"),
+        ("csdm", {"baselines": ("random",)}, "not for 'random'"),
+        ("csdm", {"sdd.scale": 3.0}, "made with sdd.scale = 2.0, the configuration has sdd.sc"),
+        ("csdm", {"network.width": 16}, "made with network.width = 8, the configuration has"),
+        ("csdm", {"distill.augmentation": "crop"}, "made with distill.augmentation = 'none'"),
+        ("csdm", {"distill.classes_per_step": 2}, "sketches serve all classes in a step, give 0"),
+        ("csdm", {"distill.initialisation": "noises"}, "initialisation = 'noises': it must be one"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_file_is_refused(
+    method, fields, said, written, tmp_path
+):
+    with pytest.raises(ValueError, match=said):
+        Experiment(without_images(written(), method, **fields), tmp_path)
+
+
+def test_a_part_may_lack_a_class_but_no_set_comes_from_it(written, tmp_path):
+    part = written("dm", (9, 10))
+    file = SketchFile.read(part)
+    assert file.counts == (4, 1, 0) and not file.sums["features"][:, 2].any()
+    with pytest.raises(ValueError, match="no image of class 'blue': merge a part that has some"):
+        Experiment(without_images(part, "dm"), tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["all", "evaluate", "report"])
+def test_what_needs_images_says_how_the_set_is_scored(stage, written, tmp_path):
+    said = "has no images to .*give --stage=distill here, and where images are: python -m csdm_jax"
+    with pytest.raises(ValueError, match=said):
+        stages.run(without_images(written()), tmp_path, stage=stage)
+
+
+PROGRAM = """
+import csdm_jax
+from csdm_jax import cli
+try:
+    cli.main(["sketch", "--out=out.npz", "--merge", "none.npz"])
+except SystemExit as end:
+    print(end.code)
+assert csdm_jax.sketch is csdm_jax.metric.sketch
+"""
+
+
+def test_the_command_leaves_the_function_of_its_name_alone():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.stdout == "error: --merge takes two files or more, got 1: name them\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert csdm_jax.sketch is metric.sketch
+    for path in PACKAGE.rglob("*.py"):
+        assert "csdm_jax.sketch" not in imported(path), path
