@@ -55,7 +55,7 @@ class SketchFile:
     Attributes:
       facts: "method", "fields" (of the configuration), "settled" (fields that the method has set),
         "class_names", "counts", "image_shape", "mean", "std", "parts" (which images of which data),
-        "versions".
+        "drawn" (by the first key), "versions".
       sums: float32 `[V, C, ...]` by name.
       key_data: uint32 `[V, ...]`.
       weights: the extractors, serialised.
@@ -197,17 +197,30 @@ def named_by(config: Any) -> SketchFile | None:
     """The file that a configuration names, `distill.sketches`; None where it names none.
 
     Raises:
-      OSError, ValueError: as `SketchFile.read`, and for a class without images.
+      OSError, ValueError: as `SketchFile.read`, and for a class without images, or keys that draw
+        something else here.
     """
     if not config.distill.sketches:
         return None
     file = SketchFile.read(paths.given(config.distill.sketches))
+    if not np.allclose(file.facts["drawn"], drawn_by(file.key_data)):
+        theirs = file.facts["versions"]["jax"]
+        raise ValueError(
+            f"{file.name} was written with other random numbers (JAX {theirs}, here "
+            f"{jax.__version__}): take that version, or write the file again"
+        )
     if 0 in file.counts:
         missing = file.facts["class_names"][file.counts.index(0)]
         raise ValueError(
             f"{file.name} has no image of class {missing!r}: merge a part that has some into it"
         )
     return file
+
+
+def drawn_by(key_data: np.ndarray) -> list[float]:
+    """A few numbers by the key of the first view: what it draws is not in the file."""
+    key = jax.random.wrap_key_data(jax.numpy.asarray(key_data[0]))
+    return [float(one) for one in jax.random.normal(key, (4,))]
 
 
 def weights_of(pool: extractors.Pool) -> bytes:

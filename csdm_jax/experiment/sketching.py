@@ -174,8 +174,9 @@ def _file_of(experiment: Experiment, part: tuple[int, int], given: SketchFile | 
         "parts": [{"data": experiment.data_identity["images_sha256"], "part": [*part]}],
         "versions": {"csdm_jax": __version__, "jax": jax.__version__},
     }
-    weights = sketch_files.weights_of(experiment.pool)
-    return SketchFile(facts, sums, np.asarray(jax.random.key_data(keys)), weights)
+    key_data = np.asarray(jax.random.key_data(keys))
+    facts["drawn"] = sketch_files.drawn_by(key_data)
+    return SketchFile(facts, sums, key_data, sketch_files.weights_of(experiment.pool))
 
 
 def _keys(config: Any) -> jax.Array:

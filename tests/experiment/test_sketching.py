@@ -1,6 +1,8 @@
 """Sketches: their sums, files of them, and sets that are distilled from them without an image."""
 
 import dataclasses
+import re
+import shlex
 import subprocess
 import sys
 
@@ -11,23 +13,31 @@ import pytest
 
 import csdm_jax
 from csdm_jax import metric
+from csdm_jax.data import digits
+from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
 from csdm_jax.experiment import sketching, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.experiment.sketch_files import SketchFile
-from csdm_jax.runtime.seeds import root_key
+from csdm_jax.scoring import scored
 from csdm_jax.sets import distilled
+from csdm_jax.sets.formats.facts import Facts
 from csdm_jax.storage import files
 from csdm_jax.training import extractors
+from tests.commands import run_all
 from tests.experiment.test_families import small
 from tests.problem import tiny_dataset
 from tests.test_house import PACKAGE, imported
+from tests.test_readme_commands import BLOCK
 
 VIEWS = 3
 PLAIN = {
     "distill.views": VIEWS,
     "distill.loss_scale": 100.0,
     "distill.augmentation": "none",
+    "network.depth": 1,
+    "network.width": 4,
+    "extractors.epochs": 1,
     "distill.steps": 4,
     "data.imbalance_factor": 5.0,
     "sdd.num_frequencies": 8,
@@ -123,24 +133,28 @@ def test_merged_parts_give_the_set_of_views_of_whole_classes(method, written, fo
     assert made.min() >= 0 and made.max() <= 1
 
 
-def test_the_loss_scale_is_set_on_the_views_of_the_file(written, tmp_path):
-    config = without_images(written(**{"sdd.scale": 0.0}), **{"sdd.scale": 0.0})
-    config.distill.loss_scale = 0.0
-    experiment = Experiment(config, tmp_path)
-    found = experiment.settled("csdm")
-    file = SketchFile.read(written(**{"sdd.scale": 0.0}))
-    assert found["sdd.scale"] == file.facts["settled"]["sdd.scale"] > 0
-    method, supplied = experiment.loop("csdm").method._method, (experiment.pool,)
-    keys = jax.random.split(root_key("loss scale", 0), 5)
-    stored = method.init(keys[0], supplied).stored
-    gradients = jax.jit(jax.jacrev(lambda images, *view: method.terms(images, *supplied, *view)[0]))
-    norms = []
-    for number in (0, 1, 2, 0):  # four draws of three views
-        own = gradients(stored, *experiment.context.sketches.view(number))
-        norms.append([np.linalg.norm(one["images"]) for one in own])
-    matching, calibration = np.mean(norms, axis=0)
-    expected = config.distill.gradient_ratio * calibration / matching
-    assert found["distill.loss_scale"] == pytest.approx(expected, rel=0.01)
+def test_a_loss_scale_is_settled_on_the_views_of_the_file(written, tmp_path):
+    method = Experiment(without_images(written()), tmp_path).loop("csdm").method._method
+    file, key = SketchFile.read(written()), jax.random.key(0)
+    for number in range(4):
+        real, own = method._real_of(number, key)
+        np.testing.assert_array_equal(real.sample.cosine, file.sums["cosine"][number % VIEWS])
+        np.testing.assert_array_equal(jax.random.key_data(own), file.key_data[number % VIEWS])
+
+
+def test_what_the_method_settles_by_the_images_is_in_the_file(
+    written, folder, tmp_path, monkeypatch
+):
+    kind = methods.kind("csdm")
+    settled = dataclasses.replace(kind, settle=lambda *given: {"sdd.scale": 2.0})
+    with monkeypatch.context() as patched:
+        patched.setitem(methods.METHODS, "csdm", settled)
+        config = settings(**{"sdd.scale": 0.0})
+        sketching.write(config, folder / "work", tmp_path / "f.npz", dataset=tiny_dataset())
+    for name, array in SketchFile.read(written()).sums.items():
+        np.testing.assert_array_equal(array, SketchFile.read(tmp_path / "f.npz").sums[name])
+    there = Experiment(without_images(tmp_path / "f.npz", **{"sdd.scale": 0.0}), tmp_path)
+    assert there.settled("csdm") == {"sdd.scale": 2.0}
 
 
 def test_other_images_serve_for_the_start_alone(written, tmp_path):
@@ -250,7 +264,7 @@ def test_a_file_that_was_changed_is_refused(written, tmp_path):
         ("dm", {}, "holds sketches for the method 'csdm', not for 'dm': give --config.method"),
         ("csdm", {"baselines": ("random",)}, "not for 'random'"),
         ("csdm", {"sdd.scale": 3.0}, "made with sdd.scale = 2.0, the configuration has sdd.sc"),
-        ("csdm", {"network.width": 16}, "made with network.width = 8, the configuration has"),
+        ("csdm", {"network.width": 8}, "made with network.width = 4, the configuration has"),
         ("csdm", {"distill.augmentation": "crop"}, "made with distill.augmentation = 'none'"),
         ("csdm", {"distill.classes_per_step": 2}, "sketches serve all classes in a step, give 0"),
         ("csdm", {"distill.initialisation": "noises"}, "initialisation = 'noises': it must be one"),
@@ -276,6 +290,45 @@ def test_what_needs_images_says_how_the_set_is_scored(stage, written, tmp_path):
     said = "has no images to .*give --stage=distill here, and where images are: python -m csdm_jax"
     with pytest.raises(ValueError, match=said):
         stages.run(without_images(written()), tmp_path, stage=stage)
+
+
+def test_a_file_whose_keys_draw_something_else_here_is_refused(written, tmp_path):
+    facts = SketchFile.read(written(part=(2, 2))).facts
+    part = changed_file(written, tmp_path, facts=facts | {"drawn": [0.5] * 4})
+    with pytest.raises(ValueError, match=r"other random numbers \(JAX .*\): take that version, or"):
+        Experiment(without_images(part), tmp_path)
+
+
+SMALL = (
+    "--config.network.width=4",
+    "--config.network.depth=1",
+    "--config.extractors.count=1",
+    "--config.extractors.epochs=1",
+    "--config.distill.seeds=(0,)",
+    "--config.distill.steps=2",
+    "--config.sdd.num_frequencies=8",
+)
+PAGE = PACKAGE.parent / "docs" / "how-to" / "sketches.md"
+
+
+def test_the_commands_of_the_page_run_one_after_the_other(tmp_path):
+    """As on the page, but for folders, and for sizes that are given behind them."""
+    lines = "\n".join(BLOCK.findall(PAGE.read_text())).replace("\\\n", "").splitlines()
+    commands = []
+    for line in filter(None, lines):
+        python, option, module, *rest = shlex.split(line.replace("views=100", "views=2"))
+        assert (python, option) == ("python", "-m")
+        rest = [re.sub(r"\b(\w+\.npz|runs/)", rf"{tmp_path}/\1", one) for one in rest]
+        if "--merge" not in rest:
+            rest += [*SMALL, f"--workdir={tmp_path}/{'work' if 'sketch' in module else 'set'}"]
+        commands.append((module, *rest))
+    done = run_all(tmp_path, commands)
+    assert len(done) == 4
+    for one in done:
+        assert one.returncode == 0, one.stderr
+    assert "2 views of 519 images in 10 classes (12 to 128), for csdm" in done[2].stdout
+    found = scored.read(tmp_path / "set", digits.load(None, None), Facts())  # what `score` reads
+    assert found.images.shape == (20, 8, 8, 1)
 
 
 PROGRAM = """
