@@ -2,8 +2,10 @@
 
     python -m csdm_jax.comparing --config=configs/digits_lt.py --methods=random,dm,csdm
 
-The last method is compared with the others, network by network. All other flags are those of
-`csdm_jax.main`; what is there of an earlier call is taken up.
+`--methods=all` takes every registered one. The working directory gets `compare.md`, `compare.json`
+and `compare.png` beside the report: accuracies, costs, and the difference of every pair, network by
+network, over distillation seeds. All other flags are those of `csdm_jax.main`; what is there of an
+earlier call is taken up.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from __future__ import annotations
 from absl import app, flags
 
 from csdm_jax import main as distilling
-from csdm_jax.api.comparing import paired, paired_text
+from csdm_jax.distillation.methods import METHODS
 from csdm_jax.experiment import command_line
+from csdm_jax.reporting import compared
 from csdm_jax.runtime import interruption
 
 flags.adopt_module_key_flags(distilling)  # so that --help lists them
 _METHODS = flags.DEFINE_list(
-    "methods", None, "Methods, the one of interest last; default: those of the configuration."
+    "methods",
+    None,
+    "Methods, the one of interest last, or 'all'; default: those of the configuration.",
 )
 
 
@@ -28,12 +33,19 @@ def main(argv: list[str]) -> None:
             raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
         config = distilling.FLAGS.configuration()
         if _METHODS.value:
-            *others, config.method = _METHODS.value
+            *others, config.method = _chosen(_METHODS.value, config.method)
             config.baselines = tuple(others)
         folder, rows = distilling.run(config)
         if rows:
-            found = paired(folder, config.method, config.baselines)
-            print("\n".join(paired_text(rows, found)))
+            found = compared.write(folder, [*config.baselines, config.method])
+            print(f"\n{compared.text(found)}\nfiles: {folder / compared.NAME}.md, .json, .png")
+
+
+def _chosen(names: list[str], own: str) -> list[str]:
+    """The methods to run; of "all" the configuration's own comes last."""
+    if names != ["all"]:
+        return names
+    return [*(name for name in METHODS if name != own), own]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# CSDM, DM and NCFM side by side, CSDM by frequencies alone and by the quiet (exact) estimator at the
-# median heuristic's scale, each on a fresh batch in every step and on views that serve eight.
+# CSDM, DM and NCFM side by side, CSDM by frequencies alone (digits) and by the exact estimator at the
+# median heuristic's scale, on a fresh batch in every step and on views that serve eight.
 #   bash launch/estimators.sh DATA_DIR OUT PART ...
 # PART: digits (ten distillation seeds) cifar10 (the cpu preset, two). The same command goes on after
 # a stop. JOBS runs at a time (1). Tables, plots and logs are in OUT/PART; differences by seed:
@@ -29,7 +29,7 @@ for part in "${@:3}"; do
       ;;
     cifar10)
       sweep cifar10 configs/cifar10_lt.py:imb=100,ipc=10,cpu \
-        "$metrics=csdm:exact:0,dm:spectral:1,ncfm:spectral:1 $real=1:64,8:256" \
+        "$metrics:$real=csdm:exact:0:1:64,csdm:exact:0:8:256,dm:spectral:1:1:64,ncfm:spectral:1:1:64" \
         --data_dir="$data_dir" --config.distill.seeds="(0,1)"
       ;;
     *) echo "$usage" >&2; exit 2 ;;

@@ -1,0 +1,210 @@
+"""What a comparison of methods ends with: accuracies and costs, and every pair's difference.
+
+Intervals and p are Student's over distillation seeds, whose networks share their images. Where
+several pairs are compared, p is corrected for their number by Holm's rule.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csdm_jax.evaluation import pairs, statistics
+from csdm_jax.evaluation.statistics import GROUPS
+from csdm_jax.reporting import figures, palette
+from csdm_jax.reporting.table import markdown, run_folders
+from csdm_jax.sets import distilled
+from csdm_jax.storage import files
+
+NAME = "compare"
+"""Stem of the files that `write` leaves."""
+BEST_FIRST = ("method", "labels", "seeds x networks", "last epoch", "95 % interval", *GROUPS)
+COSTS = ("s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
+
+
+def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
+    """The numbers of a comparison.
+
+    Args:
+      workdir: where the methods have run, under one configuration.
+      methods: those to compare, at least one.
+
+    Returns:
+      "methods": for each, best first, accuracy in percent with its interval by seed, groups of
+      classes, seconds, bytes; "pairs": for each two, second - first, with interval, p and
+      corrected p.
+
+    Raises:
+      ValueError: for a method that has no evaluated run there.
+    """
+    accuracies = {name: pairs.networks(workdir, name) for name in methods}
+    rows = [_row(workdir, name, accuracies[name]) for name in methods]
+    found = []
+    for first, second in itertools.combinations(methods, 2):
+        for one in pairs.differences(accuracies[first], accuracies[second]):
+            if one.group == "all":
+                found.append(_pair(first, second, one))
+    for pair, p in zip(found, holm([pair["p"] for pair in found]), strict=True):
+        pair["p_corrected"] = p
+    return {"methods": sorted(rows, key=lambda row: -row["last"]), "pairs": found}
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of p for the number of tests; None stays and counts as none.
+
+    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, at) for at, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
+    largest = 0.0
+    for rank, (p, at) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[at] = largest
+    return corrected
+
+
+def text(found: dict[str, Any]) -> str:
+    """The numbers as Markdown: accuracies, costs, pairs."""
+    rows = found["methods"]
+    lines = markdown(BEST_FIRST, [_accuracy_cells(row) for row in rows])
+    lines += ["", *markdown(("method", *COSTS), [_cost_cells(row) for row in rows])]
+    if found["pairs"]:
+        header = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
+        lines += ["", *markdown(header, [_pair_cells(pair) for pair in found["pairs"]])]
+    lines += [
+        "",
+        "Test accuracy of the last epoch in percent. Intervals and p: Student's over distillation "
+        "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, "
+        "the extractors' training not among them. Peak memory is the program's up to the end of "
+        "the method's distillation; methods that ran after a larger one in one program show its.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def chart(found: dict[str, Any]) -> bytes:
+    """Accuracy of each method with its interval, best on top, as a PNG."""
+    rows = found["methods"][::-1]
+    with figures.canvas(7.0, 0.9 + 0.32 * len(rows), layout="constrained") as (figure, axes):
+        for place, row in enumerate(rows):
+            style = palette.of_method(row["method"])
+            low, high = row["interval"] or (row["last"], row["last"])
+            axes.plot([low, high], [place, place], color=style.colour, linewidth=2.0)
+            axes.plot([row["last"]], [place], style.marker, color=style.colour, markersize=6)
+        axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
+        axes.set_xlabel(
+            "test accuracy, last epoch, %; lines: 95 % interval over distillation seeds"
+        )
+        axes.grid(axis="y", visible=False)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        return figures.picture(figure)
+
+
+def write(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
+    """Leaves `compare.json`, `compare.md` and `compare.png` in a working directory.
+
+    Args and errors as those of `compared`, whose numbers come back.
+    """
+    found = compared(workdir, methods)
+    files.write_json(workdir / f"{NAME}.json", found)
+    files.write_bytes(workdir / f"{NAME}.md", text(found).encode())
+    files.write_bytes(workdir / f"{NAME}.png", chart(found))
+    return found
+
+
+def _row(workdir: Path, method: str, networks: pairs.Networks) -> dict[str, Any]:
+    folders = [
+        folder
+        for folder in run_folders(workdir)
+        if files.read_sealed_json(folder / distilled.CARD)["method"] == method
+    ]
+    seeds = sorted({seed for seed, _, _ in networks})
+    by_seed = [
+        np.mean([one["all"] for (seed, _, _), one in networks.items() if seed == own])
+        for own in seeds
+    ]
+    ends = statistics.possible(*statistics.interval(by_seed))
+    groups = {
+        name: round(float(np.mean([one[name] for one in networks.values()])), 2) for name in GROUPS
+    }
+    return {
+        "method": method,
+        "last": round(float(np.mean(by_seed)), 2),
+        "interval": None if ends is None else [round(end, 2) for end in ends],
+        "groups": groups,
+        "seeds": len(seeds),
+        "networks": len(networks),
+        **_costs(folders),
+    }
+
+
+def _costs(folders: Sequence[Path]) -> dict[str, Any]:
+    """Kind of labels, seconds, and bytes; means over the runs of a method."""
+    result, card = distilled.load(folders[0])
+    timings = [_timings(folder) for folder in folders]
+    spent = [one.get("distillation", 0.0) for one in timings]
+    steps = card["config"]["distill"]["steps"] if spent and max(spent) else 0
+    peaks = [one.get("peak_memory_bytes", {}).get("distillation", 0) for one in timings]
+    stored = sum(array.size * 4 for array in result.stored.values())
+    stored += result.labels.size * 4 if result.soft else 0
+    return {
+        "labels": result.label_kind,
+        "seconds_a_step": float(np.mean(spent)) / steps if steps else None,
+        "seconds": round(float(np.mean([_seconds(one) for one in timings])), 1),
+        "peak_bytes": int(max(peaks)),
+        "stored_bytes": int(stored),
+    }
+
+
+def _seconds(timings: dict[str, Any]) -> float:
+    return timings.get("distillation", 0.0) + timings.get("evaluation", 0.0)
+
+
+def _timings(folder: Path) -> dict[str, Any]:
+    try:
+        return files.read_sealed_json(folder / "timings.json")
+    except (FileNotFoundError, files.DamagedError):
+        return {}
+
+
+def _pair(first: str, second: str, one: pairs.Difference) -> dict[str, Any]:
+    mean, half = one.interval()
+    return {
+        "first": first,
+        "second": second,
+        "difference": round(mean, 2),
+        "interval": None if half is None else [round(mean - half, 2), round(mean + half, 2)],
+        "p": one.p_value,
+    }
+
+
+def _accuracy_cells(row: dict[str, Any]) -> list[str]:
+    ends = "-" if row["interval"] is None else "{:.1f} to {:.1f}".format(*row["interval"])
+    runs = f"{row['seeds']} x {row['networks'] // row['seeds']}"
+    groups = [f"{row['groups'][name]:.1f}" for name in GROUPS]
+    return [row["method"], row["labels"], runs, f"{row['last']:.1f}", ends, *groups]
+
+
+def _cost_cells(row: dict[str, Any]) -> list[str]:
+    step = row["seconds_a_step"]
+    return [
+        row["method"],
+        "-" if step is None else f"{step:.3g}",
+        f"{row['seconds']:.1f}",
+        f"{row['peak_bytes'] / 2**20:.0f}",
+        f"{row['stored_bytes'] / 1000:.1f}",
+    ]
+
+
+def _pair_cells(pair: dict[str, Any]) -> list[str]:
+    ends = (
+        "one seed" if pair["interval"] is None else "{:+.1f} to {:+.1f}".format(*pair["interval"])
+    )
+    chances = ["-" if p is None else f"{p:.2g}" for p in (pair["p"], pair["p_corrected"])]
+    return [pair["first"], pair["second"], f"{pair['difference']:+.1f}", ends, *chances]

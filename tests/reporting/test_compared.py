@@ -1,0 +1,77 @@
+"""A comparison's tables: intervals by seed, every pair, corrected p, costs."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from csdm_jax.reporting import compared
+from tests.finished import write_run
+
+ACCURACIES = {  # of two networks, by distillation seed
+    "random": ([40.0, 42.0], [41.0, 45.0], [39.0, 40.0]),
+    "dm": ([50.0, 53.0], [54.0, 52.0], [50.0, 49.0]),
+    "csdm": ([51.0, 52.0], [57.0, 55.0], [49.0, 51.0]),
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    for method, by_seed in ACCURACIES.items():
+        for seed, values in enumerate(by_seed):
+            own = method == "csdm" and seed == 0
+            folder = tmp_path if own else tmp_path / "runs" / f"{method}-seed{seed}"
+            write_run(folder, method, seed, values)
+    return tmp_path
+
+
+def test_intervals_and_p_are_over_distillation_seeds(workdir):
+    found = compared.write(workdir, ["random", "dm", "csdm"])
+    means = {name: np.mean(values, axis=1) for name, values in ACCURACIES.items()}
+    assert [row["method"] for row in found["methods"]] == ["csdm", "dm", "random"]
+    for row in found["methods"]:
+        own = means[row["method"]]
+        low, high = stats.t.interval(0.95, 2, own.mean(), stats.sem(own))
+        np.testing.assert_allclose([row["last"], *row["interval"]], [own.mean(), low, high], 1e-3)
+        assert (row["seeds"], row["networks"], row["labels"]) == (3, 6, "hard")
+    ps = []
+    for pair in found["pairs"]:
+        gap = means[pair["second"]] - means[pair["first"]]
+        np.testing.assert_allclose(pair["difference"], gap.mean(), atol=0.005)
+        ps.append(stats.ttest_1samp(gap, 0).pvalue)
+        np.testing.assert_allclose(pair["p"], ps[-1])
+    assert [(pair["first"], pair["second"]) for pair in found["pairs"]] == [
+        ("random", "dm"), ("random", "csdm"), ("dm", "csdm"),
+    ]  # fmt: skip
+    order = np.argsort(ps)
+    expected = np.maximum.accumulate(np.minimum(1, np.array(ps)[order] * [3, 2, 1]))
+    corrected = np.array([pair["p_corrected"] for pair in found["pairs"]])
+    np.testing.assert_allclose(corrected[order], expected)
+
+
+def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
+    (row,) = compared.compared(workdir, ["dm"])["methods"]
+    assert (row["seconds_a_step"], row["seconds"]) == (30 / 20, 37.5)
+    assert row["peak_bytes"] == 2_000_000_000
+    assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
+
+
+def test_files_are_left_and_say_the_same(workdir):
+    found = compared.write(workdir, ["random", "csdm"])
+    assert json.loads((workdir / "compare.json").read_text()) == found
+    text = (workdir / "compare.md").read_text()
+    assert text == compared.text(found) and "| random | csdm | " in text
+    assert (workdir / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_method_and_one_seed_have_no_pair_and_no_interval(tmp_path):
+    write_run(tmp_path, "csdm", 0, [50.0, 52.0])
+    found = compared.write(tmp_path, ["csdm"])
+    assert found["pairs"] == [] and found["methods"][0]["interval"] is None
+    assert "| csdm | hard | 1 x 2 | 51.0 | - |" in compared.text(found)
+
+
+def test_a_method_that_has_not_run_is_named(workdir):
+    with pytest.raises(ValueError, match="no evaluated run"):
+        compared.compared(workdir, ["dm", "ncfm"])
