@@ -16,9 +16,11 @@ from csdm_jax import metric
 from csdm_jax.data import digits
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
+from csdm_jax.distillation.methods.matching import dm
 from csdm_jax.experiment import sketching, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.experiment.sketch_files import SketchFile
+from csdm_jax.metric.ragged import Ragged
 from csdm_jax.scoring import scored
 from csdm_jax.sets import distilled
 from csdm_jax.sets.formats.facts import Facts
@@ -116,21 +118,31 @@ def test_a_file_holds_sums_over_the_images_of_its_part(method, part, written, fo
     assert set(file.sums) == names
 
 
-@pytest.mark.parametrize("method", ["csdm", "dm"])
-def test_merged_parts_give_the_set_of_views_of_whole_classes(method, written, folder, tmp_path):
-    both = sketching.merge([written(method, (k, 3)) for k in (3, 1, 2)], tmp_path / "both.npz")
-    whole = SketchFile.read(written(method))
+def test_merged_parts_give_the_set_of_views_of_whole_classes(written, folder, tmp_path):
+    both = sketching.merge([written(part=(k, 2)) for k in (2, 1)], tmp_path / "both.npz")
+    whole = SketchFile.read(written())
     assert both.counts == whole.counts and sum(both.counts) == 65
     for name, array in both.sums.items():
         np.testing.assert_allclose(array, whole.sums[name], rtol=1e-5, atol=1e-5)
     steps = {"distill.steps": 7}
-    made = images_of(without_images(tmp_path / "both.npz", method, **steps), tmp_path / "made")
+    made = images_of(without_images(tmp_path / "both.npz", **steps), tmp_path / "made")
     here = {"distill.initialisation": "noise", "distill.view_uses": 1000, "distill.batch": 1000}
     here |= {"extractors.pool_dir": str(folder / "work" / "extractors")}
-    config = settings(method, **(here | steps))
+    config = settings(**(here | steps))
     expected = images_of(config, tmp_path / "expected", tiny_dataset())
     np.testing.assert_allclose(made, expected, atol=1e-5)
     assert made.min() >= 0 and made.max() <= 1
+
+
+def test_a_view_for_dm_has_the_means_of_the_sums(written):
+    file = SketchFile.read(written("dm", (2, 3)))
+    real, _ = file.sketches().view(4)
+    expected = file.sums["features"][1] / file.sums["weight"][1][:, None]
+    np.testing.assert_allclose(real.sample.means(), expected, rtol=1e-6)
+    loss, parts = dm.linear_mmd(real.sample, Ragged(2 * expected, (1,) * 3), jax.random.key(0))
+    norms = np.sum(expected.astype(np.float64) ** 2, axis=1)
+    np.testing.assert_allclose(parts["distance"], norms, rtol=1e-5)
+    assert float(loss) == pytest.approx(norms.sum(), rel=1e-5)
 
 
 def test_a_loss_scale_is_settled_on_the_views_of_the_file(written, tmp_path):
@@ -306,7 +318,10 @@ SMALL = (
     "--config.extractors.epochs=1",
     "--config.distill.seeds=(0,)",
     "--config.distill.steps=2",
-    "--config.sdd.num_frequencies=8",
+    "--config.distill.loss_scale=1",
+    "--config.distill.augmentation=none",
+    "--config.extractors.augmentation=none",
+    "--config.method=dm",
 )
 PAGE = PACKAGE.parent / "docs" / "how-to" / "sketches.md"
 
@@ -326,7 +341,7 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path):
     assert len(done) == 4
     for one in done:
         assert one.returncode == 0, one.stderr
-    assert "2 views of 519 images in 10 classes (12 to 128), for csdm" in done[2].stdout
+    assert "2 views of 519 images in 10 classes (12 to 128), for dm" in done[2].stdout
     found = scored.read(tmp_path / "set", digits.load(None, None), Facts())  # what `score` reads
     assert found.images.shape == (20, 8, 8, 1)
 
