@@ -15,7 +15,7 @@ from tests.problem import tiny_config, tiny_loop
 
 @pytest.fixture(scope="module")
 def given():
-    loop = tiny_loop(name="csdm")
+    loop = tiny_loop(augmentation="flip", form=("pixels", 1))
     return loop.method._context, loop.supplied
 
 
@@ -30,7 +30,7 @@ def median_in_float64(context, supplied):
 
 @pytest.mark.parametrize(("name", "field"), [("csdm", "sdd.scale"), ("ncfm", "ncfm.scale")])
 def test_an_open_scale_is_the_median_heuristic_and_the_loss_scale_is_of_it(given, name, field):
-    config = tiny_config(loss_scale=0.0)
+    config = tiny_config(loss_scale=0.0, augmentation="flip")
     config.update_from_flattened_dict({field: 0.0, "mmd.kernel": "rbf"})
     found = methods.kind(name).settle(config, *given)
     np.testing.assert_allclose(found[field], median_in_float64(*given), rtol=5e-3)

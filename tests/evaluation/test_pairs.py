@@ -61,3 +61,26 @@ def test_the_page_on_the_ablations_has_the_intervals_of_its_cards(first, second,
     (one,) = (difference for difference in found if difference.group == group)
     mean, half = one.interval()
     assert f"{abs(mean):.1f} ± {half:.1f}" in (ABLATIONS / "README.md").read_text()
+
+
+ESTIMATORS = ABLATIONS.parent / "estimators"
+BATCH, VIEWS = "view_uses=1,*", "view_uses=8,*"
+SIDE_BY_SIDE = [
+    (f"method=csdm,estimator=exact,*{BATCH}", f"method=csdm,estimator=exact,*{VIEWS}", "all"),
+    (f"method=csdm,estimator=spectral,*{BATCH}", f"method=csdm,estimator=spectral,*{VIEWS}", "few"),
+    (f"method=ncfm,*{BATCH}", f"method=ncfm,*{VIEWS}", "all"),
+    (f"method=dm,*{BATCH}", f"method=csdm,estimator=exact,*{BATCH}", "all"),
+    (f"method=ncfm,*{VIEWS}", f"method=csdm,estimator=exact,*{VIEWS}", "all"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "group"), SIDE_BY_SIDE)
+def test_the_page_on_the_estimators_has_the_intervals_of_its_cards(first, second, group):
+    (a,), (b,) = (list((ESTIMATORS / "digits").glob(pattern)) for pattern in (first, second))
+    found = pairs.differences(pairs.networks(a), pairs.networks(b))
+    (one,) = (difference for difference in found if difference.group == group)
+    mean, half = one.interval()
+    low, high = mean - half, mean + half
+    ends = f"{low:.1f} to {high:.1f}" if low > 0 else f"{low:.1f} to {high:+.1f}"
+    text = (ESTIMATORS / "README.md").read_text().replace("\n", " ")
+    assert f"{abs(mean):.1f} ({ends}, p {one.p_value:.2f})" in text
