@@ -31,6 +31,7 @@ COMMANDS = {
     "score": Command("csdm_jax.score", "distil", "tests any distilled set"),
     "export": Command("csdm_jax.export", "distil", "writes a distilled set for other code"),
     "import": Command("csdm_jax.import_set", "distil", "reads the set of other code"),
+    "sketch": Command("csdm_jax.sketch", "distil", "sums over the images, to distil without them"),
     "sweep": Command("csdm_jax.sweep", "distil", "runs a grid of configurations, one table"),
     "reproduce": Command("csdm_jax.reproduce", "distil", "makes a committed number again"),
     "report": Command("csdm_jax.report", "report", "one table of several runs"),

@@ -34,6 +34,7 @@ COMMANDS = {
     "report",
     "reproduce",
     "score",
+    "sketch",
     "sweep",
 }
 
@@ -109,5 +110,5 @@ def test_what_contributors_are_told_to_open_is_there():
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
     rows = text.partition("| to change | open |")[2].partition("\n## ")[0]
     named = [word for word in rows.split("`")[1::2] if word.startswith("csdm_jax/")]
-    assert len([line for line in rows.splitlines() if line.startswith("| ")]) == 11
+    assert len([line for line in rows.splitlines() if line.startswith("| ")]) == 12
     assert len(named) >= 10 and all((PACKAGE.parent / name).exists() for name in named)

@@ -27,6 +27,10 @@ class Context:
       stored_as: name and factor of the parameterisation in which synthetic images are stored.
       devices: where steps run.
       start: name of what chooses the first images, in `csdm_jax.distillation.starts`.
+      first: images that serve for the start alone, in place of the training set.
+      sketches: what steps read where the images themselves are not at hand,
+        `csdm_jax.distillation.methods.matching.sketched.Sketches`; the training set has then their
+        counts and shape, and no images.
     """
 
     host: HostData
@@ -35,6 +39,8 @@ class Context:
     stored_as: tuple[str, int]
     devices: Devices = ONE_DEVICE
     start: str = "random"
+    first: HostData | None = None
+    sketches: Any = None
 
     @property
     def parameterisation(self) -> Parameterisation:

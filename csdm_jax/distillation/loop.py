@@ -135,7 +135,7 @@ class Loop:
 
         Where the method has no views, the state itself.
         """
-        pixels = self.data.take(np.arange(1)) if isinstance(self.data, HostData) else None
+        pixels = self.data.images[:1] if isinstance(self.data, HostData) else None
         carry = inputs.carried(self.method.phases, state, constants, pixels)
         return carry if carry is state else self.devices.copy(carry)
 

@@ -10,6 +10,7 @@ from csdm_jax.runtime.fields import (
     MOMENTUM,
     RATE,
     SEED,
+    TEXT,
     UNIT,
     Field,
     choice,
@@ -23,10 +24,12 @@ from csdm_jax.training.settings import AUGMENTATION
 FIELDS = {
     # Distillation: NCFM's recipe, the paper's number of steps.
     "distill.seeds": Field((0,), several(SEED, least=1)),
+    # File of sketches from which a set is distilled in place of images; "" for none.
+    "distill.sketches": Field("", TEXT),
     "distill.ipc": Field(10, integer(1, 10_000)),
     "distill.parameterisation": Field("mosaic", choice(PARAMETERISATIONS)),
     "distill.factor": Field(2, integer(1, 16)),
-    # What chooses the real images from which synthetic ones begin.
+    # What makes the images from which synthetic ones begin.
     "distill.initialisation": Field("random", choice(STARTS)),
     "distill.reuse_images": Field(False, FLAG),
     "distill.steps": Field(10_000, integer(1, 10_000_000)),

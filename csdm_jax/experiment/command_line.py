@@ -45,8 +45,13 @@ class ExperimentFlags:
     compilation_cache: flags.FlagHolder
 
     @classmethod
-    def define(cls, workdir: str) -> ExperimentFlags:
-        """Defines the flags; `workdir` says what is written where by default."""
+    def define(cls, workdir: str, *, required: bool = True) -> ExperimentFlags:
+        """Defines the flags; `workdir` says what is written where by default.
+
+        Args:
+          workdir: words for the help.
+          required: whether there is nothing to do without a configuration.
+        """
         config = config_flags.DEFINE_config_file(
             "config",
             None,
@@ -57,7 +62,7 @@ class ExperimentFlags:
         )
         flags.register_validator(
             "config",
-            lambda value: value is not None,
+            lambda value: value is not None or not required,
             message=f"give one of {', '.join(shipped.configs())}, or a file",
         )
         return cls(

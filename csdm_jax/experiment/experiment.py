@@ -25,11 +25,12 @@ from csdm_jax.data.device import DeviceData, check_classes_per_step, fits, to_de
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import check_ipc, tuning_split
 from csdm_jax.data.preprocessing import Normaliser
-from csdm_jax.distillation import methods
+from csdm_jax.distillation import methods, starts
 from csdm_jax.distillation.loop import Loop
+from csdm_jax.distillation.methods.matching.sketched import FromSketches
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import supplies
+from csdm_jax.experiment import sketch_files, supplies
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
@@ -75,6 +76,9 @@ class Experiment:
       base: an experiment on the same data and in the same directory, whose data are shared.
       dataset: in place of the one that the section `data` names.
 
+    Where `distill.sketches` names a file, that stands for the training set, and the data set gives
+    first images, where the start reads some, and nothing else.
+
     Raises:
       ConfigError: for a field that breaks its rule.
       ValueError, FileNotFoundError: for data that cannot be used, before anything is compiled.
@@ -94,22 +98,54 @@ class Experiment:
             config.distill.parameterisation, config.distill.factor
         )
         self.base = base
-        self.dataset: data.Dataset = dataset or (base.dataset if base else _load(config.data))
-        self.longtail: longtail.LongTail = (
-            base.longtail if base else longtail.build(self.dataset, config.data)
+        self.sketched: sketch_files.SketchFile | None = (
+            base.sketched if base else sketch_files.named_by(config)
         )
+        self.dataset, self.longtail = self._data(dataset)
+        self.first = self._first_images(dataset)
         self.codec.check(self.dataset.image_shape)
         self._check_ipc()
         self.network = self.create_network(config.network.name)
         self.normaliser = Normaliser(self.dataset.mean, self.dataset.std)
         self._check_late_settings()
 
+    def _data(self, given: data.Dataset | None) -> tuple[data.Dataset, longtail.LongTail]:
+        """The data set and what is trained on of it; without images where there are sketches."""
+        if self.base is not None:
+            return self.base.dataset, self.base.longtail
+        if self.sketched is not None:
+            return self.sketched.dataset(), self.sketched.longtail()
+        loaded = given or _load(self.config.data)
+        return loaded, longtail.build(loaded, self.config.data)
+
+    def _first_images(self, given: data.Dataset | None) -> HostData | None:
+        """Images for the start alone, where sketches stand for the training set."""
+        if self.sketched is None or not self._start.reads_images:
+            return None
+        if self.base is not None and self.base.first is not None:
+            return self.base.first
+        loaded = given or _load(self.config.data)
+        for name in ("class_names", "image_shape"):
+            own, theirs = getattr(self.dataset, name), getattr(loaded, name)
+            if own != theirs:
+                raise ValueError(
+                    f"the sketches have {name} {own}, the images of {loaded.name} for the start "
+                    f"{theirs}: give images of the same kind, or distill.initialisation=noise"
+                )
+        return HostData.create(loaded, longtail.build(loaded, self.config.data))
+
+    @property
+    def _start(self) -> starts.Start:
+        return starts.STARTS[self.config.distill.initialisation]
+
     def _check_ipc(self) -> None:
         """Refuses an IPC for which the smallest class has too few real images to start from."""
         settings = self.config.distill
+        if self.sketched is not None and self.first is None:
+            return
         if not settings.reuse_images:
             check_ipc(
-                self.longtail.counts,
+                (self.first or self.longtail).counts,
                 settings.ipc * self.codec.tiles,
                 names=self.dataset.class_names,
                 remedy="choose a smaller distill.ipc, distill.factor or data.imbalance_factor, or "
@@ -128,6 +164,8 @@ class Experiment:
             Augmentation.parse(section.augmentation, mode=section.augmentation_mode)
         for method in (config.method, *config.baselines):
             methods.check(method, config)
+            if self.sketched is not None:
+                self.sketched.check(configuration.published(config, method), method)
             self.of(method)
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
@@ -150,6 +188,8 @@ class Experiment:
     @_of_the_data
     def host(self) -> HostData:
         """The long-tailed training set on the host."""
+        if self.sketched is not None:
+            return self.sketched.host()
         return HostData.create(self.dataset, self.longtail)
 
     @functools.cached_property
@@ -160,6 +200,8 @@ class Experiment:
     @_of_the_data
     def stays_on_host(self) -> bool:
         """Whether training images are read batch by batch: asked for, or they are too large."""
+        if self.sketched is not None:
+            return True
         placement = self.config.data.placement
         too_large = placement == "auto" and not fits(self.host, self.devices)
         return cluster.first_says(placement == "host" or too_large)
@@ -167,6 +209,8 @@ class Experiment:
     @_of_the_data
     def training_data(self) -> DeviceData | HostData:
         """The training set where the steps of a distillation read it."""
+        if self.sketched is not None:
+            return self.host
         stays = self.stays_on_host
         where = "host, read batch by batch" if stays else f"{self.devices.count} device(s)"
         logging.info("%.0f MB of training images on the %s", self.host.nbytes / 1e6, where)
@@ -179,7 +223,7 @@ class Experiment:
             "name": self.dataset.name,
             **self.longtail.describe(),
             **self.dataset.facts,
-            "images_sha256": self.host.sha256(),
+            "images_sha256": (self.first or self.host).sha256(),
         }
 
     @_of_the_data
@@ -218,19 +262,36 @@ class Experiment:
     @property
     def tested(self) -> bool:
         """Whether there are images to evaluate on."""
+        if self.sketched is not None:
+            return False
         return bool(len(self.dataset.test_images)) or self.config.evaluate.on == "tuning"
 
     def check_tested(self) -> None:
         """Raises a ValueError where there are none."""
+        self.check_images("test")
         if not self.tested:
             raise ValueError(
                 f"{self.dataset.name} has no test images, so that no network can be tested: give "
                 "some, or hold some of the training images out"
             )
 
+    def check_images(self, purpose: str) -> None:
+        """Raises a ValueError where sketches stand for the images that a purpose needs."""
+        if self.sketched is not None:
+            raise ValueError(
+                f"distill.sketches = {self.config.distill.sketches!r} has no images to {purpose}: "
+                f"give --stage=distill here, and where images are: python -m csdm_jax.score "
+                f"{self.workdir} --config=..."
+            )
+
     @functools.cached_property
     def pool(self) -> extractors.Pool:
-        """The extractors: loaded, or trained where they are missing, by the first process."""
+        """The extractors: loaded, or trained where they are missing, by the first process.
+
+        Those of a file of sketches, where that stands for the training set.
+        """
+        if self.sketched is not None:
+            return self.sketched.pool(self.network)
         on_host = self.stays_on_host  # every process has to ask
         pool = self._own_pool(on_host)
         cluster.wait("the extractors")
@@ -430,7 +491,8 @@ class Experiment:
         return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
 
     @functools.cached_property
-    def _context(self) -> methods.base.Context:
+    def context(self) -> methods.base.Context:
+        """What methods may use of it."""
         settings = self.config.distill
         return methods.base.Context(
             host=self.host,
@@ -439,6 +501,8 @@ class Experiment:
             stored_as=(settings.parameterisation, settings.factor),
             devices=self.devices,
             start=settings.initialisation,
+            first=self.first,
+            sketches=None if self.sketched is None else self.sketched.sketches(),
         )
 
     @functools.cache  # noqa: B019
@@ -450,8 +514,11 @@ class Experiment:
         """
         kept = self._kept(method) if cluster.is_first() else None
         if not cluster.first_says(kept is not None):
-            given = supplies.supplied(self, method)
-            kept = methods.kind(method).settle(self.config, self._context, given)
+            given, config = supplies.supplied(self, method), self.config
+            already = {} if self.sketched is None else self.sketched.facts["settled"]
+            config = config.copy_and_resolve_references()
+            config.update_from_flattened_dict(already)
+            kept = already | methods.kind(method).settle(config, self.context, given)
             if cluster.is_first() and kept:
                 self._keep(method, kept)
         found = cluster.told(kept)
@@ -487,8 +554,11 @@ class Experiment:
         """The loop of a method; one for all seeds, so that its step is compiled once."""
         config = self.config.copy_and_resolve_references()
         config.update_from_flattened_dict(self.settled(method))
-        made = methods.create(method, config, self._context)
-        return Loop(made, self.training_data, supplies.supplied(self, method), self.devices)
+        made = methods.create(method, config, self.context)
+        given = supplies.supplied(self, method)
+        if self.sketched is not None:
+            made, given = FromSketches(made), (self.context.sketches, *given)
+        return Loop(made, self.training_data, given, self.devices)
 
     @property
     def runs(self) -> list[tuple[str, int]]:

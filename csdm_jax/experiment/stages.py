@@ -71,6 +71,8 @@ def run(
     experiment = Experiment(config, workdir, dataset=dataset)
     if stage in ("all", "evaluate"):
         experiment.check_tested()
+    if stage == "report":
+        experiment.check_images("show")
     logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
     if not cluster.is_first():
         _follow(experiment, stage)

@@ -60,14 +60,21 @@ class Ragged:
 
     def means(self) -> jax.Array:
         """`[k, d]`, the weighted mean of each class's rows `[N, d]`."""
-        weights = jnp.ones(len(self.values)) if self.weights is None else self.weights
+        totals = self.totals()
+        return self._total(self._weights[:, None] * self.values) / totals[:, None]
+
+    def totals(self) -> jax.Array:
+        """`[k]`, each class's sum of weights; the number of its rows where none are weighted."""
+        return self._total(self._weights)
+
+    @property
+    def _weights(self) -> jax.Array:
+        return jnp.ones(len(self.values)) if self.weights is None else self.weights
+
+    def _total(self, rows: jax.Array) -> jax.Array:
         sizes = self._counts()
         members = np.repeat(np.arange(len(sizes)), sizes)
-
-        def total(rows: jax.Array) -> jax.Array:
-            return jax.ops.segment_sum(rows, members, len(sizes), indices_are_sorted=True)
-
-        return total(weights[:, None] * self.values) / total(weights)[:, None]
+        return jax.ops.segment_sum(rows, members, len(sizes), indices_are_sorted=True)
 
     def by_class(self) -> list[tuple[jax.Array, jax.Array | None]]:
         """Values and weights of each class; sizes are static, so slices are free."""

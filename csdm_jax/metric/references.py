@@ -22,6 +22,10 @@ class Reference:
         rows: of C classes, `[N, d]`.
         own: `sum_ij w_i w_j k(x_i, x_j)` of each class, weights adding up to 1, shape [C].
         sketch: of the rows, at the frequencies of the amplitude; None without frequencies.
+
+    >>> from csdm_jax.metric import RBF, reference
+    >>> reference(jax.numpy.zeros((5, 2)), RBF(1.0)).own.tolist()
+    [1.0]
     """
 
     rows: Ragged

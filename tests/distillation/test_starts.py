@@ -149,6 +149,8 @@ def test_a_start_gives_every_class_as_many_images(name, context, pool, key):
     colours = np.asarray(found).reshape(3, 7, 64, 3).mean((1, 2))
     own = np.asarray(context.host.take(np.arange(12)) / 255.0)
     own = [part.mean((0, 1, 2)) for part in np.split(own, [1, 3])]
+    if not starts.STARTS[name].reads_images:
+        own = [context.normaliser.mean] * 3
     np.testing.assert_allclose(colours, own, atol=0.08)
 
 
@@ -186,7 +188,7 @@ def test_a_start_that_reads_extractors_is_refused_without_any(name, monkeypatch,
     monkeypatch.setitem(methods.METHODS, "own", kind)
     config = small("own", **{"distill.initialisation": name})
     rule = f"distill.initialisation = '{name}' reads the extractors, and the method 'own' is "
-    with pytest.raises(ValueError, match=f"{rule}supplied with none: choose random for it"):
+    with pytest.raises(ValueError, match=f"{rule}supplied with none: choose noise, random for it"):
         Experiment(config, "unused")
     with pytest.raises(ValueError, match="hand `initial_images` what the method is supplied with"):
         base.initial_images(dataclasses.replace(context, start=name), 1, key)
@@ -194,6 +196,18 @@ def test_a_start_that_reads_extractors_is_refused_without_any(name, monkeypatch,
     Experiment(config, "unused")
     starts.check("random", "own", kind.needs)
     starts.check(name, "dm", (Pool(),))
+
+
+def test_noise_has_the_moments_of_the_data_and_is_cut_to_the_range_of_pixels(context, key):
+    found = np.asarray(starts.images("noise", context, 500, key, ()), np.float64)
+    assert found.min() == 0 and found.max() == 1
+    for moment, value in (("mean", 0.4), ("std", 0.25)):
+        pixels = np.clip(np.random.default_rng(0).normal(0.4, 0.25, 10**6), 0, 1)
+        assert getattr(context.normaliser, moment) == (value,) * 3
+        expected = getattr(pixels, moment)()
+        np.testing.assert_allclose(getattr(found, moment)((0, 1, 2)), expected, atol=2e-3)
+    other = starts.images("noise", context, 500, jax.random.key(1), ())
+    assert abs(np.corrcoef(found.ravel(), np.asarray(other).ravel())[0, 1]) < 0.01
 
 
 def test_the_table_has_a_line_for_every_start():

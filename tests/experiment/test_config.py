@@ -63,7 +63,7 @@ def test_defaults_satisfy_their_own_rules():
         ("alpha.head", 1.0, r"a number in \(0, 1\)"),
         ("alpha.tail", 0.0, r"a number in \(0, 1\)"),
         ("distill.augmentation", "color_blur", "operations of .* joined by '_'"),
-        ("distill.initialisation", "kmean", "one of herding, kmeans, random, realism"),
+        ("distill.initialisation", "kmean", "one of herding, kmeans, noise, random, realism"),
         ("distill.seeds", (), "a tuple of 1 or more"),
         ("distill.seeds", (1, 1), "a tuple of 1 or more, all different"),
         (

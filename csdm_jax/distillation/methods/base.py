@@ -165,6 +165,8 @@ def initial_images(
       ValueError: for an unknown start, or one that reads a pool where none is supplied.
     """
     wanted = ipc * context.parameterisation.tiles
+    if context.first is not None:
+        context = dataclasses.replace(context, host=context.first)
     images = starts.images(context.start, context, wanted, key, supplied)
     return context.parameterisation.encode(images)
 

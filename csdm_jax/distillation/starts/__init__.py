@@ -1,4 +1,4 @@
-"""Starts: what chooses the real images from which synthetic ones begin, by name.
+"""Starts: what makes the images from which synthetic ones begin, mostly real ones, by name.
 
 A start is one small file with a `Start`, and one line in `STARTS`. Methods that choose images
 themselves, such as "random", take none.
@@ -15,7 +15,7 @@ import jax
 
 from csdm_jax.distillation.context import Context
 from csdm_jax.distillation.needs import Need, Pool
-from csdm_jax.distillation.starts import herding, kmeans, random, realism
+from csdm_jax.distillation.starts import herding, kmeans, noise, random, realism
 from csdm_jax.distillation.starts.base import Start
 from csdm_jax.runtime.registry import Registry, lookup
 from csdm_jax.training import extractors
@@ -26,6 +26,7 @@ STARTS: Registry[Start] = Registry(
     {
         "herding": herding.START,
         "kmeans": kmeans.START,
+        "noise": noise.START,
         "random": random.START,
         "realism": realism.START,
     },

@@ -20,10 +20,12 @@ class Start:
       images: context, number of images of every class, key and, where `reads_pool`, the pool of
         extractors, to float32 images `[C * wanted, H, W, ch]` in [0, 1], class-major.
       reads_pool: whether it needs the extractors.
+      reads_images: whether it needs images; it may be asked for without any where it does not.
     """
 
     images: Callable[..., jax.Array]
     reads_pool: bool = False
+    reads_images: bool = True
 
 
 def real_images(context: Context, rows: np.ndarray) -> jax.Array:

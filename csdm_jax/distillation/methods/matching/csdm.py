@@ -5,8 +5,8 @@ Cost: two forward passes of the synthetic and one of the real batch, O(n d T) fo
 Deviations: one joint step for all classes; unit features; alpha follows the log of the count.
 
 Where alpha is not 1/2, the gradient of a mini-batch is biased: the amplitude of a mean over a few
-images is larger than that of the class. At a scale of 3 and alpha 0.7 the bias is about a quarter of
-the gradient with 64 images a class and 2 % with 1024, and at a scale of 1 none is seen
+images is larger than that of the class. At a scale of 3 and alpha 0.7 the bias is about a quarter
+of the gradient with 64 images a class and 2 % with 1024, and at a scale of 1 none is seen
 (`benchmarks/batches.py`).
 """
 
@@ -62,7 +62,7 @@ def check(config: Any) -> None:
 def settle(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
     """The scale where it is open; a warning where frequencies are too few for it."""
     found = spectral.settle_scale(config, context, supplied)
-    if config.sdd.estimator == "spectral":
+    if config.sdd.estimator == "spectral" and context.sketches is None:  # it reads images
         config = config.copy_and_resolve_references()
         config.update_from_flattened_dict(found)
         spectral.warn_of_noise(config, context, supplied)

@@ -32,9 +32,9 @@ def linear_mmd(real: Ragged, synthetic: Ragged, key: jax.Array) -> tuple[jax.Arr
 
 
 def means(real: Ragged, key: jax.Array) -> Ragged:
-    """What `linear_mmd` needs of a sample: one row a class, its mean."""
+    """What `linear_mmd` needs of a sample: one row a class, its mean, with the class's weight."""
     del key
-    return Ragged(real.means(), (1,) * real.num_classes, real.classes)
+    return Ragged(real.means(), (1,) * real.num_classes, real.classes, real.totals())
 
 
 def create(config: Any, context: Context) -> Matching:

@@ -424,11 +424,18 @@ class Matching:
         start = self.init(keys[0], supplied)
         fixed = copy((start.stored, start.memory, supplied))
         found = []
-        for key in keys[1:]:
-            rows = draw_rows(key)
-            batch = rows.with_values(jnp.asarray(context.host.take(np.asarray(rows.values))))
-            found.append(np.asarray(norms(*fixed, *copy((batch, key)))))
+        for index, key in enumerate(keys[1:]):
+            found.append(np.asarray(norms(*fixed, *copy(self._real_of(index, key, draw_rows)))))
         return np.asarray(found, np.float64)
+
+    def _real_of(
+        self, index: int, key: jax.Array, draw_rows: Callable[[jax.Array], Ragged]
+    ) -> tuple[Real | Ragged, jax.Array]:
+        """A batch with its key; where there are sketches alone, the view of that number."""
+        if self._context.sketches is not None:
+            return self._context.sketches.view(index)
+        rows = draw_rows(key)
+        return rows.with_values(jnp.asarray(self._context.host.take(np.asarray(rows.values)))), key
 
 
 Create = Callable[[Any, Context], Matching]
