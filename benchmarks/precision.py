@@ -100,8 +100,8 @@ def first_gradients(loop: Loop) -> list[tuple[float, np.ndarray]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(constants.key_data), index)
         batch = phase.draw(key)
         batch = batch.with_values(constants.images[batch.values])
-        loss = loop.method.loss
-        return jax.value_and_grad(loss, has_aux=True)(stored, *constants.supplied, batch, key)
+        given = (constants.supplied, state.memory, batch, key)
+        return jax.value_and_grad(loop.method.loss, has_aux=True)(stored, *given)
 
     steps = (gradient(state.stored, jnp.int32(k)) for k in range(DRAWS))
     return [(float(loss), np.asarray(g["images"], np.float64)) for (loss, _), g in steps]

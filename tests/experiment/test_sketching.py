@@ -149,7 +149,7 @@ def test_a_loss_scale_is_settled_on_the_views_of_the_file(written, tmp_path):
     method = Experiment(without_images(written()), tmp_path).loop("csdm").method._method
     file, key = SketchFile.read(written()), jax.random.key(0)
     for number in range(4):
-        real, own = method._real_of(number, key)
+        real, own = method._real_of(number, key, method._draw)
         np.testing.assert_array_equal(real.sample.cosine, file.sums["cosine"][number % VIEWS])
         np.testing.assert_array_equal(jax.random.key_data(own), file.key_data[number % VIEWS])
 

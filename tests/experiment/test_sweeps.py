@@ -90,7 +90,7 @@ def test_a_sweep_is_read_by_the_types_of_its_fields(text, expected):
     [
         (" ", "the sweep is empty"),
         ("config.sdd.scal=1", "did you mean config.sdd.scale?"),
-        ("config.sdd.scale=1,-1", "config.sdd.scale = -1.0: it must be a number in (0, 1e+06)"),
+        ("config.sdd.scale=1,-1", "config.sdd.scale = -1.0: it must be a number in [0, 1e+06]"),
         ("config.method=csmd", "did you mean 'csdm'?"),
         ("config.sdd.scale=1,,2", "config.sdd.scale = '': it must be"),
         ("config.sdd.scale", "it must be config.FIELD=VALUE,VALUE,..."),

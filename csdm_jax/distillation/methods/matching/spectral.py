@@ -132,7 +132,7 @@ def gradient_error(config: Any, context: Context, supplied: tuple[Any, ...]) -> 
     real = _unit_features(context, supplied, rows)
     synthetic = real[: config.distill.ipc * context.parameterisation.tiles]
     kernel = kernel_of(config)
-    drawn = frequencies(config, context, kernel, jax.random.key(0))
+    drawn = _sampled(config, context, kernel, jax.random.key(0))  # every process has its own
 
     def gradient(estimator: str) -> np.ndarray:
         def loss(rows: jax.Array) -> jax.Array:
@@ -147,8 +147,11 @@ def gradient_error(config: Any, context: Context, supplied: tuple[Any, ...]) -> 
 
 def frequencies(config: Any, context: Context, kernel: metric.Kernel, key: jax.Array) -> jax.Array:
     """`[T, d]`, drawn for one step, split over the devices."""
+    return context.devices.split_evenly(_sampled(config, context, kernel, key))
+
+
+def _sampled(config: Any, context: Context, kernel: metric.Kernel, key: jax.Array) -> jax.Array:
     sdd, dim = config.sdd, context.network.feature_dim
-    drawn = metric.sample_frequencies(
+    return metric.sample_frequencies(
         key, kernel, sdd.num_frequencies, dim, method=sdd.frequency_method
     )
-    return context.devices.split_evenly(drawn)
