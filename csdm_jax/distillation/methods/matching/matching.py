@@ -91,12 +91,12 @@ FIELDS = {
     "distill.calibration": Field(1.0, number(0.0, 1e6)),
     # Steps that a view of the real images serves; 1 draws a batch in every step, as published.
     "distill.view_uses": Field(1, integer(1, 1_000_000)),
+    # Views that are held and take turns; they cost memory, announced when a run begins.
+    "distill.views": Field(16, integer(1, 100_000)),
     # Whose features are matched: NCFM's blend, a trained network, or a fresh one in every step.
     "distill.extractor": Field("blended", choice(EXTRACTORS)),
     # Features on the unit sphere, or as the network gives them.
     "distill.features": Field("unit", choice(("unit", "raw"))),
-    # Views that are held and take turns; they cost memory, announced when a run begins.
-    "distill.views": Field(16, integer(1, 100_000)),
 }
 SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
     "alpha.head": Field(0.7, OPEN_UNIT),
