@@ -23,6 +23,7 @@ import numpy as np
 
 from csdm_jax import RBF, sample_frequencies, sdd_loss, unit_features
 from csdm_jax.distillation.loop import Loop
+from csdm_jax.distillation.methods.matching.matching import Reading
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.training import extractors
 
@@ -100,8 +101,8 @@ def first_gradients(loop: Loop) -> list[tuple[float, np.ndarray]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(constants.key_data), index)
         batch = phase.draw(key)
         batch = batch.with_values(constants.images[batch.values])
-        given = (constants.supplied, state.memory, batch, key)
-        return jax.value_and_grad(loop.method.loss, has_aux=True)(stored, *given)
+        reading = Reading(constants.supplied, state.memory, batch, key)
+        return jax.value_and_grad(loop.method.loss, has_aux=True)(stored, reading)
 
     steps = (gradient(state.stored, jnp.int32(k)) for k in range(DRAWS))
     return [(float(loss), np.asarray(g["images"], np.float64)) for (loss, _), g in steps]

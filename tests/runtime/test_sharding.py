@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from csdm_jax.distillation.methods.matching.matching import Reading
 from csdm_jax.runtime import cluster
 from csdm_jax.runtime.sharding import ONE_DEVICE
 from tests.faults import runs
@@ -117,9 +118,9 @@ def test_some_classes_have_the_loss_of_those_classes_alone():
     some = tiny_loop(classes=3, classes_per_step=1, batch=1000, augmentation="none")
     whole = tiny_loop(classes=3, batch=1000, augmentation="none")
     state, given = read(whole)
-    fixed = (state.stored, given.supplied, state.memory)
-    _, (expected, _) = whole.method.loss(*fixed, given.batch, given.key)
-    loss = jax.jit(lambda batch: some.method.loss(*fixed, batch, given.key)[1][0])
+    reading = Reading(given.supplied, state.memory, given.batch, given.key)
+    _, (expected, _) = whole.method.loss(state.stored, reading)
+    loss = jax.jit(lambda batch: some.method.loss(state.stored, reading._replace(real=batch))[1][0])
     for step in range(10):
         batch = read(some, step)[1].batch
         (chosen,) = np.asarray(batch.classes)

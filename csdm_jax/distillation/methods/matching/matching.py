@@ -145,6 +145,22 @@ class _Drawn(NamedTuple):
     distance_key: jax.Array
 
 
+class Reading(NamedTuple):
+    """What a step reads beside the images that it updates.
+
+    Attributes:
+      supplied: what `needs` ask for.
+      memory: of the state.
+      real: images of a batch, uint8, or the real side that a view has made of one by the key.
+      key: of the step.
+    """
+
+    supplied: tuple[Any, ...]
+    memory: Any
+    real: Real | Ragged
+    key: jax.Array
+
+
 class State(NamedTuple):
     """The synthetic images, the state of their updates, and the method's memory, if it has one."""
 
@@ -284,9 +300,8 @@ class Matching:
         real: Real | Ragged | None = inputs.batch if inputs.view is None else inputs.view
         assert real is not None and real.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, (metrics, synthetic)), gradient = gradient_of(
-            state.stored, inputs.supplied, state.memory, real, inputs.key
-        )
+        reading = Reading(inputs.supplied, state.memory, real, inputs.key)
+        (loss, (metrics, synthetic)), gradient = gradient_of(state.stored, reading)
         stored, moments = self._updates.apply(
             state.stored, gradient, state.moments, loss, real.classes
         )
@@ -354,25 +369,18 @@ class Matching:
         return real, images, images.with_values(self._features(features))
 
     def terms(
-        self,
-        stored: Stored,
-        supplied: tuple[Any, ...],
-        memory: Any,
-        real: Real | Ragged,
-        key: jax.Array,
+        self, stored: Stored, reading: Reading
     ) -> tuple[tuple[jax.Array, jax.Array], tuple[Metrics, Ragged]]:
         """The matching term and the calibration, each a sum over the classes of the step.
 
         Args:
           stored: the synthetic images.
-          supplied: what `needs` ask for.
-          memory: of the state.
-          real: images of a batch, uint8, or the real side that a view has made of one by the key.
-          key: of the step.
+          reading: of the step.
 
         Returns:
           Both terms; and the step's metrics with the synthetic features that were matched.
         """
+        supplied, memory, real, key = reading
         drawn = self._drawn(supplied, memory, key)
         known, images, synthetic = self.sides(stored, drawn, real, gradient=True)
         distance, parts = self.compare(known.sample, synthetic, drawn.distance_key, memory)
@@ -391,17 +399,11 @@ class Matching:
         metrics = Metrics(distance, scalars, parts | which, finite)
         return (distance, calibration), (metrics, synthetic)
 
-    def loss(
-        self,
-        stored: Stored,
-        supplied: tuple[Any, ...],
-        memory: Any,
-        real: Real | Ragged,
-        key: jax.Array,
-    ) -> tuple[jax.Array, tuple[Metrics, Ragged]]:
+    def loss(self, stored: Stored, reading: Reading) -> tuple[jax.Array, tuple[Metrics, Ragged]]:
         """What a step minimises, with its parts; arguments as those of `terms`."""
-        (distance, calibration), said = self.terms(stored, supplied, memory, real, key)
-        weight = self._config.calibration * self.trust(memory, _network_key(key))
+        (distance, calibration), said = self.terms(stored, reading)
+        trust = self.trust(reading.memory, _network_key(reading.key))
+        weight = self._config.calibration * trust
         return self._config.loss_scale * distance + weight * calibration, said
 
     def gradient_norms(self, supplied: tuple[Any, ...]) -> np.ndarray:
@@ -412,9 +414,9 @@ class Matching:
         """
 
         @jax.jit
-        def norms(stored: Stored, memory: Any, given: Any, batch: Any, key: Any) -> jax.Array:
+        def norms(stored: Stored, reading: Reading) -> jax.Array:
             _, pullback, _ = jax.vjp(
-                lambda images: self.terms(images, given, memory, batch, key), stored, has_aux=True
+                lambda images: self.terms(images, reading), stored, has_aux=True
             )
             each = (pullback((jnp.float32(own), jnp.float32(1 - own)))[0] for own in (1, 0))
             return jnp.stack([optax.tree.norm(gradient) for gradient in each])
@@ -422,10 +424,11 @@ class Matching:
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
         start = self.init(keys[0], supplied)
-        fixed = copy((start.stored, start.memory, supplied))
+        stored, given, memory = copy((start.stored, supplied, start.memory))
         found = []
         for index, key in enumerate(keys[1:]):
-            found.append(np.asarray(norms(*fixed, *copy(self._real_of(index, key, draw_rows)))))
+            real = copy(self._real_of(index, key, draw_rows))
+            found.append(np.asarray(norms(stored, Reading(given, memory, *real))))
         return np.asarray(found, np.float64)
 
     def _real_of(
