@@ -198,11 +198,12 @@ def test_a_checkpoint_takes_as_much_late_in_a_run_as_early(loop, tmp_path):
     run(loop, tmp_path, cadence=Cadence(log_every=1, checkpoint_every=1, keep_checkpoints=STEPS))
     held = [path.name for path in (tmp_path / "checkpoints" / str(STEPS)).iterdir()]
     assert sorted(held) == ["manifest.json", "state"]
-    sizes = [
-        (tmp_path / "checkpoints" / str(step) / "manifest.json").stat().st_size
-        for step in (1, STEPS)
-    ]
-    assert abs(sizes[1] - sizes[0]) < 600  # a file more or less of the state, no rows
+    sizes = []
+    for step in (1, STEPS):
+        manifest = json.loads((tmp_path / "checkpoints" / str(step) / "manifest.json").read_text())
+        del manifest["files"]  # of the state; a loaded machine cuts it into more of them
+        sizes.append(len(json.dumps(manifest)))
+    assert abs(sizes[1] - sizes[0]) < 60  # digits of numbers, no rows
 
 
 @pytest.mark.parametrize("site", SITES)
