@@ -7,15 +7,17 @@ several pairs are compared, p is corrected for their number by Holm's rule.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from csdm_jax.evaluation import pairs, statistics
 from csdm_jax.evaluation.statistics import GROUPS
-from csdm_jax.reporting import figures, palette
+from csdm_jax.reporting import figures
 from csdm_jax.reporting.table import markdown, run_folders
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
@@ -24,6 +26,14 @@ NAME = "compare"
 """Stem of the files that `write` leaves."""
 BEST_FIRST = ("method", "labels", "seeds x networks", "last epoch", "95 % interval", *GROUPS)
 COSTS = ("s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
+PAIRS = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
+NOTE = (
+    "Test accuracy of the last epoch in percent. Intervals and p: Student's over distillation "
+    "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, the "
+    "extractors' training not among them. Peak memory is the program's up to the end of the "
+    "method's distillation; methods that ran after a larger one in one program show its."
+)
+CAPTION = "Test accuracy after the last epoch; lines: 95 % interval over distillation seeds."
 
 
 def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
@@ -72,37 +82,43 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 def text(found: dict[str, Any]) -> str:
     """The numbers as Markdown: accuracies, costs, pairs."""
+    lines: list[str] = []
+    for one in _tables(found).values():
+        if one["rows"]:
+            lines += [*markdown(one["header"], one["rows"]), ""]
+    return "\n".join([*lines, NOTE]) + "\n"
+
+
+def section(found: dict[str, Any]) -> dict[str, Any]:
+    """The numbers for the page: its three tables, the chart with its caption, and a note."""
+    drawn = figures.ranking("ranking", *_ranked(found))
+    return _tables(found) | {"figure": (Markup(drawn), CAPTION), "note": NOTE}
+
+
+def _tables(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Accuracies, costs and pairs as `header` and `rows` of cells."""
     rows = found["methods"]
-    lines = markdown(BEST_FIRST, [_accuracy_cells(row) for row in rows])
-    lines += ["", *markdown(("method", *COSTS), [_cost_cells(row) for row in rows])]
-    if found["pairs"]:
-        header = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
-        lines += ["", *markdown(header, [_pair_cells(pair) for pair in found["pairs"]])]
-    lines += [
-        "",
-        "Test accuracy of the last epoch in percent. Intervals and p: Student's over distillation "
-        "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, "
-        "the extractors' training not among them. Peak memory is the program's up to the end of "
-        "the method's distillation; methods that ran after a larger one in one program show its.",
-    ]
-    return "\n".join(lines) + "\n"
+    return {
+        "accuracies": {"header": BEST_FIRST, "rows": [_accuracy_cells(row) for row in rows]},
+        "costs": {"header": ("method", *COSTS), "rows": [_cost_cells(row) for row in rows]},
+        "pairs": {"header": PAIRS, "rows": [_pair_cells(pair) for pair in found["pairs"]]},
+    }
+
+
+def _ranked(found: dict[str, Any]) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
+    """Accuracy of each method, best first, and the intervals of those that have one."""
+    rows = found["methods"]
+    values = {row["method"]: row["last"] for row in rows}
+    return values, {row["method"]: row["interval"] for row in rows if row["interval"]}
 
 
 def chart(found: dict[str, Any]) -> bytes:
     """Accuracy of each method with its interval, best on top, as a PNG."""
-    rows = found["methods"][::-1]
-    with figures.canvas(7.0, 0.9 + 0.32 * len(rows), layout="constrained") as (figure, axes):
-        for place, row in enumerate(rows):
-            style = palette.of_method(row["method"])
-            low, high = row["interval"] or (row["last"], row["last"])
-            axes.plot([low, high], [place, place], color=style.colour, linewidth=2.0)
-            axes.plot([row["last"]], [place], style.marker, color=style.colour, markersize=6)
-        axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
-        axes.set_xlabel(
-            "test accuracy, last epoch, %; lines: 95 % interval over distillation seeds"
-        )
-        axes.grid(axis="y", visible=False)
-        axes.set_ylim(-0.6, len(rows) - 0.4)
+    values, intervals = _ranked(found)
+    with figures.canvas(7.0, figures.ranking_height(values), layout="constrained") as drawn:
+        figure, axes = drawn
+        figures.ranked(axes, values, intervals)
+        axes.set_title(CAPTION, fontsize="small", loc="left")
         return figures.picture(figure)
 
 
@@ -116,6 +132,17 @@ def write(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
     files.write_bytes(workdir / f"{NAME}.md", text(found).encode())
     files.write_bytes(workdir / f"{NAME}.png", chart(found))
     return found
+
+
+def renewed(workdir: Path, methods: Sequence[str]) -> dict[str, Any] | None:
+    """As `write`, for those of the methods that an earlier call compared; None without one."""
+    try:
+        before = json.loads((workdir / f"{NAME}.json").read_bytes())
+        names = {row["method"] for row in before["methods"]}
+    except (FileNotFoundError, KeyError, TypeError, ValueError):  # no result: it is made again
+        return None
+    again = [name for name in methods if name in names]
+    return write(workdir, again) if again else None
 
 
 def _row(workdir: Path, method: str, networks: pairs.Networks) -> dict[str, Any]:

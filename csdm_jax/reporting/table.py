@@ -205,6 +205,7 @@ def write(
     folders: list[Path],
     of_the_run: Collection[str],
     real: dict[int, np.ndarray] | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Draws every run's images and curves, writes the table and the page, prints the table.
 
@@ -215,6 +216,7 @@ def write(
       folders: where the runs of this experiment write; those not distilled yet are left out.
       of_the_run: see `gather`.
       real: real images of some classes for the page, uint8 `[n, H, W, ch]`.
+      comparison: see `page.render`.
 
     Raises:
       FileNotFoundError: when nothing has been distilled in `workdir`.
@@ -236,7 +238,7 @@ def write(
     if rows:
         files.write_json(workdir / "table.json", rows)
         files.write_bytes(workdir / "table.md", table(rows).encode())
-    text = page.render(runs, rows=rows, tables=tables(rows), real=real)
+    text = page.render(runs, rows=rows, tables=tables(rows), real=real, comparison=comparison)
     interruption.check("while the page was drawn")
     files.write_bytes(workdir / page.FILE, text.encode())
     if rows:

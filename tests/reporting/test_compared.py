@@ -65,6 +65,26 @@ def test_files_are_left_and_say_the_same(workdir):
     assert (workdir / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_section_of_the_page_has_the_same_cells(workdir):
+    found = compared.compared(workdir, ["random", "dm", "csdm"])
+    section = compared.section(found)
+    cells = [row for name in ("accuracies", "costs", "pairs") for row in section[name]["rows"]]
+    lines = compared.text(found).splitlines()
+    assert len(cells) == 9 and all(f"| {' | '.join(row)} |" in lines for row in cells)
+    assert section["figure"][0].startswith("<svg") and section["note"] == lines[-1]
+
+
+def test_an_earlier_comparison_is_brought_up_to_date(workdir):
+    assert compared.renewed(workdir, ["random", "dm", "csdm"]) is None
+    before = compared.write(workdir, ["random", "csdm"])
+    assert compared.renewed(workdir, ["random", "dm", "csdm"]) == before
+    write_run(workdir / "runs" / "random-seed0", "random", 0, [44.0, 46.0])
+    after = compared.renewed(workdir, ["random", "dm", "csdm"])
+    assert after != before and json.loads((workdir / "compare.json").read_text()) == after
+    (workdir / "compare.json").write_text("{")
+    assert compared.renewed(workdir, ["random"]) is None
+
+
 def test_one_method_and_one_seed_have_no_pair_and_no_interval(tmp_path):
     write_run(tmp_path, "csdm", 0, [50.0, 52.0])
     found = compared.write(tmp_path, ["csdm"])
