@@ -39,8 +39,8 @@ from csdm_jax.training import extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
-SETTLED = "settled.json"
-"""What methods have set for themselves, in the working directory."""
+SETTLED = "settled"
+"""Folder in the working directory: what methods have set for themselves, a file each."""
 
 
 def _load(settings: Any) -> data.Dataset:
@@ -528,9 +528,9 @@ class Experiment:
 
     def _kept(self, method: str) -> dict[str, Any] | None:
         """What an earlier call has settled for this method and configuration."""
-        path = self.workdir / SETTLED
+        path = self._settled_file(method)
         try:
-            found = files.read_sealed_json(path).get(method, {})
+            found = files.read_sealed_json(path)
         except FileNotFoundError:
             return None
         except files.DamagedError as error:
@@ -539,10 +539,11 @@ class Experiment:
         return found.get("fields") if found.get("identity") == self._settled_by(method) else None
 
     def _keep(self, method: str, fields: dict[str, Any]) -> None:
-        path = self.workdir / SETTLED
-        before = files.read_sealed_json(path) if path.exists() else {}
         own = {"identity": self._settled_by(method), "fields": fields}
-        files.write_sealed_json(path, before | {method: own})
+        files.write_sealed_json(self._settled_file(method), own)
+
+    def _settled_file(self, method: str) -> Path:
+        return self.workdir / SETTLED / f"{method}.json"
 
     def _settled_by(self, method: str) -> str:
         """SHA-256 of what the fields depend on."""
@@ -564,6 +565,11 @@ class Experiment:
     def runs(self) -> list[tuple[str, int]]:
         """All (method, distillation seed) pairs, the baselines first."""
         return runs_of(self.config)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, the baselines first."""
+        return tuple(dict.fromkeys(method for method, _ in self.runs))
 
     def folder(self, method: str, seed: int) -> Path:
         """Where a run writes."""
