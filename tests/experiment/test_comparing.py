@@ -50,7 +50,8 @@ def test_those_that_did_not_fail_are_compared_and_the_others_named(tmp_path, mon
         comparing.run(config, tmp_path, lambda experiment: list(experiment.methods))
 
 
-def test_a_part_that_is_still_worked_at_is_not_begun_again(tmp_path):
+def test_a_part_that_is_still_worked_at_is_not_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "extractor_stage", lambda experiment: pytest.fail("it began"))
     with (
         lock.held(tmp_path / stages.JOBS / "random"),
         pytest.raises(lock.LockedError, match="jobs/random: wait for it"),
