@@ -88,6 +88,7 @@ def test_the_card_says_all_that_a_user_of_the_images_needs(finished):
     assert card["method"] == "csdm" and card["layout"] == "NHWC, class-major"
     assert card["value_range"] == [0.0, 1.0] and len(card["mean"]) == 1
     assert card["class_names"] == [str(digit) for digit in range(10)]
+    assert "unit features" in card["deviations"]
     assert card["data"]["rule"] == "seeded" and len(card["data"]["sha256"]) == 64
     assert card["config"]["distill"]["steps"] == 4
     assert set(card["versions"]) >= {"csdm_jax", "jax", "flax", "python"}

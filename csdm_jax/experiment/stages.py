@@ -309,6 +309,7 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
     dataset = experiment.dataset
     return {
         "method": method,
+        "deviations": methods.deviations(method),
         "seed": seed,
         "ipc": experiment.config.distill.ipc,
         "value_range": [0.0, 1.0],

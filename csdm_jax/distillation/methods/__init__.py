@@ -142,6 +142,19 @@ def facts(name: str) -> dict[str, str]:
     }
 
 
+def deviations(name: str) -> str | None:
+    """In what a method is not what its authors published; None for one that does not say so.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    kind(name)
+    try:
+        return facts(name)["deviations"]
+    except ValueError:  # a user's own need not state facts
+        return None
+
+
 def _first_line(made: Any) -> str:
     return (inspect.getdoc(made) or "").partition("\n")[0]
 
