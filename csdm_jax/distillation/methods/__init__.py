@@ -14,6 +14,7 @@ from typing import Any
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.matching import (
+    cafe,
     csdm,
     dance,
     datadam,
@@ -43,6 +44,7 @@ METHODS: Registry[Kind] = Registry(
     "method",
     "csdm_jax.methods",
     {
+        "cafe": cafe.KIND,
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
         "dance": dance.KIND,
