@@ -432,7 +432,7 @@ class Experiment:
         settings = {
             name: value
             for name, value in self._evaluation(augmented, lr).to_dict().items()
-            if name not in ("networks", "count", "seed")
+            if name not in ("networks", "count", "seed") and not name.startswith("soft_")
         }
         return settings | {
             "format": evaluate.FORMAT,

@@ -26,13 +26,13 @@ from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import saved, supplies
+from csdm_jax.experiment import labelling, saved, supplies
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.version import __version__
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.storage import files, lock
 from csdm_jax.storage.journal import METRICS
 from csdm_jax.training import extractors
@@ -41,8 +41,7 @@ STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
 JOBS = "jobs"
 """Folder of a working directory: a folder each for methods that run in processes of their own."""
-EVALUATION = "evaluation_format"
-"""Field of a card: the format of the evaluation whose accuracies it holds."""
+EVALUATION = labelling.EVALUATION
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
@@ -111,10 +110,17 @@ def follow(experiment: Experiment, stages: Collection[str], wanted: Sequence[str
     """The part of a process that is not the first: the pool it is told, and every step."""
     if "extractors" in stages:
         _supply(experiment)
+    if _evaluates_alone(stages):
+        _supply_teacher(experiment)
     for method, seed in experiment.runs:
         if method in wanted and "distill" in stages and not cluster.first_says(False):
             distill(experiment.of(method), method, seed, identity={})
     cluster.wait("the end")
+
+
+def _evaluates_alone(stages: Collection[str]) -> bool:
+    """Whether sets that lie there are evaluated, and no stage before has supplied anything."""
+    return [*stages] == ["evaluate"]
 
 
 def _run_stages(
@@ -123,6 +129,8 @@ def _run_stages(
     interruption.check("before the first stage")
     if "extractors" in stages:
         extractor_stage(experiment)
+    if _evaluates_alone(stages):
+        _supply_teacher(experiment)
     for method in wanted:
         method_stages(experiment, method, stages)
     if "report" in stages:
@@ -250,7 +258,21 @@ def _supply(experiment: Experiment) -> bool:
         supplies.supplied(own, method)
         wanted = any(isinstance(one, Pool | Teacher) for one in methods.kind(method).needs)
         pooled |= own is experiment and wanted
+    if experiment.config.evaluate.soft_labels:
+        pooled |= experiment.pool.size > 0
     return pooled
+
+
+def _supply_teacher(experiment: Experiment) -> None:
+    """Has every process take part in making the extractors, where labels are to come from them."""
+    if not experiment.config.evaluate.soft_labels:
+        return
+    missing = cluster.is_first() and not all(
+        labelling.is_labelled(experiment.of(method), experiment.folder(method, seed))
+        for method, seed in experiment.runs
+    )
+    if cluster.first_says(missing):
+        logging.info("%d extractors label the images", experiment.pool.size)
 
 
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
@@ -364,10 +386,13 @@ def changed_fields(card: dict[str, Any], config: Any) -> list[str]:
 
 
 def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
-    """Trains fresh networks on a saved set and adds their accuracies to its card."""
+    """Trains fresh networks on a saved set and adds their accuracies to its card.
+
+    And on the same images with soft labels, where the configuration asks for these.
+    """
     start = time.monotonic()
     folder = experiment.folder(name, seed)
-    result, card = distilled.load(folder)
+    _, card = distilled.load(folder)
     _check_same_run(experiment, name, seed, folder, card)
     if card["config"]["distill"]["steps"] != experiment.config.distill.steps:
         raise ValueError(
@@ -375,6 +400,21 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             f"config.distill.steps is {experiment.config.distill.steps}: run the stage 'distill' "
             "there first"
         )
+    _evaluate(experiment, folder, seed, f"evaluate {name} seed {seed}")
+    _add_timing(folder, evaluation=time.monotonic() - start)
+    if experiment.config.evaluate.soft_labels:
+        start = time.monotonic()
+        if not labelling.is_labelled(experiment, folder):
+            labelling.label(experiment, folder)
+        _evaluate(
+            experiment, folder / tracks.FOLDER, seed, f"evaluate {name} seed {seed}, soft labels,"
+        )
+        _add_timing(folder, soft_evaluation=time.monotonic() - start)
+
+
+def _evaluate(experiment: Experiment, folder: Path, seed: int, label: str) -> None:
+    """Trains fresh networks on the set in a folder and adds their accuracies to its card."""
+    result, card = distilled.load(folder)
     accuracies = {}
     for architecture in experiment.config.evaluate.networks:
         identity = {
@@ -387,7 +427,7 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             *result.training_data(),
             lr=result.lr,
             kept=evaluate.ResultStore(folder / "evaluations" / architecture, identity),
-            label=f"evaluate {name} seed {seed} {architecture}",
+            label=f"{label} {architecture}",
             replicate=seed,
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
@@ -395,7 +435,6 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
     tested = int((np.asarray(experiment.test_set.labels) >= 0).sum())  # the rest is padding
     scored = {"accuracies": accuracies, "test_images": tested, EVALUATION: evaluate.FORMAT}
     distilled.save(folder, result, card | scored)
-    _add_timing(folder, evaluation=time.monotonic() - start)
 
 
 def report_stage(experiment: Experiment, comparison: dict[str, Any] | None = None) -> list[dict]:

@@ -24,11 +24,20 @@ from csdm_jax.storage import files
 
 NAME = "compare"
 """Stem of the files that `write` leaves."""
-BEST_FIRST = ("method", "labels", "seeds x networks", "last epoch", "95 % interval", *GROUPS)
+BEST_FIRST = (
+    "method",
+    "labels",
+    "seeds x networks",
+    "last epoch",
+    "95 % interval",
+    *GROUPS,
+    "soft labels",
+)
 COSTS = ("s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
 PAIRS = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
 NOTE = (
-    "Test accuracy of the last epoch in percent. Intervals and p: Student's over distillation "
+    "Test accuracy of the last epoch in percent; soft labels: of the same images with class "
+    "probabilities by the mean of the extractors. Intervals and p: Student's over distillation "
     "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, the "
     "extractors' training not among them. Peak memory is the program's up to the end of the "
     "method's distillation; methods that ran after a larger one in one program show its."
@@ -45,14 +54,17 @@ def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
 
     Returns:
       "methods": for each, best first, accuracy in percent with its interval by seed, groups of
-      classes, seconds, bytes; "pairs": for each two, second - first, with interval, p and
-      corrected p.
+      classes, seconds, bytes, and "soft", where its images were given soft labels by the shared
+      teacher, accuracy and interval with these; "pairs": for each two, second - first, with
+      interval, p and corrected p.
 
     Raises:
       ValueError: for a method that has no evaluated run there.
     """
     accuracies = {name: pairs.networks(workdir, name) for name in methods}
-    rows = [_row(workdir, name, accuracies[name]) for name in methods]
+    rows = [
+        _row(workdir, name, accuracies[name]) | {"soft": _soft(workdir, name)} for name in methods
+    ]
     found = []
     for first, second in itertools.combinations(methods, 2):
         for one in pairs.differences(accuracies[first], accuracies[second]):
@@ -151,24 +163,40 @@ def _row(workdir: Path, method: str, networks: pairs.Networks) -> dict[str, Any]
         for folder in run_folders(workdir)
         if files.read_sealed_json(folder / distilled.CARD)["method"] == method
     ]
-    seeds = sorted({seed for seed, _, _ in networks})
-    by_seed = [
-        np.mean([one["all"] for (seed, _, _), one in networks.items() if seed == own])
-        for own in seeds
-    ]
-    ends = statistics.possible(*statistics.interval(by_seed))
     groups = {
         name: round(float(np.mean([one[name] for one in networks.values()])), 2) for name in GROUPS
     }
     return {
         "method": method,
-        "last": round(float(np.mean(by_seed)), 2),
-        "interval": None if ends is None else [round(end, 2) for end in ends],
+        **_accuracy(networks),
         "groups": groups,
-        "seeds": len(seeds),
+        "seeds": len({seed for seed, _, _ in networks}),
         "networks": len(networks),
         **_costs(folders),
     }
+
+
+def _accuracy(networks: pairs.Networks) -> dict[str, Any]:
+    """Mean and interval, over distillation seeds."""
+    by_seed: dict[int, list[float]] = {}
+    for (seed, _, _), one in networks.items():
+        by_seed.setdefault(seed, []).append(one["all"])
+    means = [np.mean(values) for values in by_seed.values()]
+    ends = statistics.possible(*statistics.interval(means))
+    return {
+        "last": round(float(np.mean(means)), 2),
+        "interval": None if ends is None else [round(end, 2) for end in ends],
+    }
+
+
+def _soft(workdir: Path, method: str) -> dict[str, Any] | None:
+    """Accuracy with the shared teacher's labels; None where the images have none."""
+    try:
+        return _accuracy(pairs.networks(workdir, method, soft=True))
+    except files.DamagedError:
+        raise
+    except ValueError:
+        return None
 
 
 def _costs(folders: Sequence[Path]) -> dict[str, Any]:
@@ -212,10 +240,16 @@ def _pair(first: str, second: str, one: pairs.Difference) -> dict[str, Any]:
 
 
 def _accuracy_cells(row: dict[str, Any]) -> list[str]:
-    ends = "-" if row["interval"] is None else "{:.1f} to {:.1f}".format(*row["interval"])
+    soft = row["soft"]
     runs = f"{row['seeds']} x {row['networks'] // row['seeds']}"
     groups = [f"{row['groups'][name]:.1f}" for name in GROUPS]
-    return [row["method"], row["labels"], runs, f"{row['last']:.1f}", ends, *groups]
+    ends = _ends(row["interval"])
+    cells = [row["method"], row["labels"], runs, f"{row['last']:.1f}", ends, *groups]
+    return [*cells, f"{soft['last']:.1f} ({_ends(soft['interval'])})" if soft else "-"]
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else "{:.1f} to {:.1f}".format(*interval)
 
 
 def _cost_cells(row: dict[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from csdm_jax.reporting import figures, history, palette, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
-from csdm_jax.sets import distilled, snapshots
+from csdm_jax.sets import distilled, snapshots, tracks
 from csdm_jax.sets.snapshots import Snapshot
 from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
@@ -147,6 +147,7 @@ def render(
         summary=_summary(main, compared),
         numbers=_numbers(main, compared),
         tables=tables,
+        labels_note=tracks.NOTE if any("labels" in one["header"] for one in tables) else "",
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
         comparison=comparison,
@@ -173,6 +174,8 @@ def render(
 def _comparable(rows: Sequence[dict[str, Any]], main: Run) -> dict[str, dict[str, Any]]:
     """Rows of the main run's setting and first network, by method, the main run's first."""
     networks = list(main.card.get("accuracies", {}))
+    track = "soft" if tracks.SOFT in main.card else "own"
+    rows = [row for row in rows if row["track"] == track]
     own = [r for r in rows if r["method"] == main.method and r["network"] in networks[:1]]
     if not own:
         return {}

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from csdm_jax.reporting import compared
+from csdm_jax.sets import distilled, tracks
 from tests.finished import write_run
 
 ACCURACIES = {  # of two networks, by distillation seed
@@ -55,6 +56,25 @@ def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
     assert (row["seconds_a_step"], row["seconds"]) == (30 / 20, 37.5)
     assert row["peak_bytes"] == 2_000_000_000
     assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
+
+
+def test_soft_labels_of_the_shared_teacher_have_a_column(workdir):
+    values = ([60.0, 62.0], [64.0, 66.0], [59.0, 61.0])
+    for seed, own in enumerate(values):
+        run = workdir / "runs" / f"dm-seed{seed}"
+        write_run(run / tracks.FOLDER, "dm", seed, own)
+        result, card = distilled.load(run / tracks.FOLDER)
+        facts = {"set": distilled.load(run)[1][distilled.DIGEST]}
+        distilled.save(run / tracks.FOLDER, result, card | {tracks.SOFT: facts})
+    dm, random = compared.compared(workdir, ["random", "dm"])["methods"]
+    means = np.mean(values, axis=1)
+    low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    np.testing.assert_allclose([dm["soft"]["last"], *dm["soft"]["interval"]],
+                               [means.mean(), low, high], 1e-3)  # fmt: skip
+    assert random["soft"] is None
+    text = compared.text({"methods": [dm, random], "pairs": []})
+    assert f"| 62.0 ({low:.1f} to {high:.1f}) |" in text
+    assert dm["last"] == pytest.approx(np.mean(ACCURACIES["dm"]), abs=0.01)
 
 
 def test_files_are_left_and_say_the_same(workdir):
