@@ -5,6 +5,8 @@ The training of the network augments, too, each image for itself.
 Source: Zhao & Bilen 2021, Dataset Condensation with Differentiable Siamese Augmentation.
 Cost: as `dc`.
 Deviations: as `dc`.
+Licence: MIT.
+Status: tested; published settings of ten images of a class.
 """
 
 from __future__ import annotations
