@@ -294,6 +294,14 @@ def test_methods_without_augmentation_have_none_whatever_the_configuration_says(
     assert [name for name, own in ops.items() if not own] == ["dc", "dcc"]
 
 
+@pytest.mark.parametrize("name", ["idc", "dream"])
+def test_a_network_without_convolutions_is_refused(name):
+    host, network, normaliser = classes_of_40_6_and_1()
+    given = base.Context(host, network, normaliser, ("pixels", 1))
+    with pytest.raises(ValueError, match=r"network 'small' has none: choose network.name=convnet"):
+        methods.create(name, configured(SHORT), given)
+
+
 def test_representatives_are_those_of_scikit_learn():
     cluster = pytest.importorskip("sklearn.cluster")
     generator = np.random.default_rng(0)

@@ -17,7 +17,7 @@ compiled, small classes are padded with rows of weight 0, which cost time and ch
 `distill.classes_per_step` below the number of classes, rounds take so many in turn.
 
 Memory, beside the state: the activations of `distill.batch` real images of one class for a gradient
-to the weights, and about four times those of the class's synthetic images for the second order.
+to the weights, and a few times those of the class's synthetic images for the second order.
 
 A method of this family is a distance of two gradients, and what its network is trained on.
 """
@@ -81,8 +81,17 @@ def squared_distance(real: Params, synthetic: Params) -> jax.Array:
 
     Source: Kim et al. 2022, their code.
     """
-    kernels = _leaves(real, synthetic, lambda leaf: leaf.ndim == 4)
+    kernels = _leaves(real, synthetic, _is_kernel)
     return sum((jnp.sum(jnp.square(x - y)) for x, y in kernels), jnp.float32(0))
+
+
+def has_kernels(weights: Params) -> bool:
+    """Whether a network has what `squared_distance` compares; shapes are enough."""
+    return any(map(_is_kernel, jax.tree.leaves(weights)))
+
+
+def _is_kernel(leaf: Any) -> bool:
+    return leaf.ndim == 4
 
 
 def _leaves(

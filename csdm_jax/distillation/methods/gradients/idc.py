@@ -30,6 +30,7 @@ from csdm_jax.distillation.methods.gradients.gradients import (
     GradientMatching,
     State,
     fields,
+    has_kernels,
     squared_distance,
 )
 from csdm_jax.metric.ragged import Ragged
@@ -42,9 +43,19 @@ FIELDS = fields("idc", restart=100, train_steps=31, train_batch=64) | {
 
 
 class IDC(GradientMatching):
-    """Gradients by their squared error, on a network that learns real images."""
+    """Gradients by their squared error, on a network that learns real images.
+
+    Raises:
+      ValueError: for a network without convolutions, whose gradients would not count.
+    """
 
     def __init__(self, config: Any, context: Context):
+        weights = jax.eval_shape(context.network.init, jax.random.key(0))
+        if not has_kernels(weights):
+            raise ValueError(
+                "idc and dream match gradients to the kernels of convolutions, and the network "
+                f"{context.network.name!r} has none: choose network.name=convnet, or the method dsa"
+            )
         # As published: momentum 0.9, weight decay 5e-4.
         super().__init__(
             config, context, squared_distance, config.idc, momentum=0.9, weight_decay=5e-4
