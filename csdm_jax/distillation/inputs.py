@@ -130,7 +130,7 @@ def _inputs(
     """Batch and key of a number, of a step or of a view."""
     key, batch = _key(shared, number), None
     if phase.draw is not None:
-        drawn = phase.draw(key)
+        drawn = phase.rows(key, number)
         if pixels is None:
             pixels = shared.images[drawn.values]
         batch = drawn.with_values(pixels)
@@ -156,7 +156,7 @@ def _no_views(phase: Phase, shared: Constants, pixels: Any) -> views.Places | No
     def one(shared: Constants, number: jax.Array) -> Any:
         given = None
         if shared.images is None and phase.draw is not None:
-            rows = phase.draw(_key(shared, number)).values
+            rows = phase.rows(_key(shared, number), number).values
             given = jnp.zeros((len(rows), *pixels.shape[1:]), pixels.dtype)
         return _view(phase, shared, given, number)
 
@@ -171,10 +171,9 @@ def constants(data: DeviceData | HostData, supplied: tuple[Any, ...], key: jax.A
 
 def feed(phase: Phase, data: DeviceData | HostData, key: jax.Array) -> stepping.Feed | None:
     """For images that stay on the host: what reads a step's batch; None where it reads none."""
-    draw = phase.draw
-    if draw is None or not isinstance(data, HostData):
+    if phase.draw is None or not isinstance(data, HostData):
         return None
-    rows_of = jax.jit(lambda index: draw(jax.random.fold_in(key, index)).values)
+    rows_of = jax.jit(lambda index: phase.rows(jax.random.fold_in(key, index), index).values)
 
     def batch(number: int) -> jax.Array:
         return jnp.asarray(data.take(np.asarray(rows_of(stepping.wrapped(number)))))

@@ -266,13 +266,17 @@ def _squares(tree: Any) -> jax.Array:
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
 
 
-RIVALS = (
+GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
+"""The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
+DISTANCES = (
     "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
 )  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
+RIVALS = (*DISTANCES, *GRADIENT_MATCHING)
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
-"""Methods that are another one with other class weights, or another distance: their losses are
-tested (test_gradients, test_methods, test_rivals), their steps are that one's."""
+"""Methods that are another one with other class weights, or another distance, or whose loop is that
+of a toy: their losses are tested (test_gradients, test_methods, test_rivals,
+test_gradient_matching), their steps are that one's."""
 FAMILIES = {
     "toy_selection": Kind(Nearest, (Pool(),)),
     "toy_matching": Kind(Means, (Untrained(2),)),

@@ -13,6 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
+from csdm_jax.distillation.methods.gradients import dc, dcc, dream, dsa, dsac, idc
 from csdm_jax.distillation.methods.matching import (
     cafe,
     csdm,
@@ -49,12 +50,18 @@ METHODS: Registry[Kind] = Registry(
         "csdm_single": csdm.SINGLE,
         "dance": dance.KIND,
         "datadam": datadam.KIND,
+        "dc": dc.KIND,
+        "dcc": dcc.KIND,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "dream": dream.KIND,
+        "dsa": dsa.KIND,
+        "dsac": dsac.KIND,
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
         "graph_cut": graph_cut.KIND,
         "herding": herding.KIND,
+        "idc": idc.KIND,
         "idm": idm.KIND,
         "iid": iid.KIND,
         "k_center": k_center.KIND,

@@ -83,12 +83,20 @@ class Phase(NamedTuple):
         gradients in a scan are many times slower.
       draw: which rows of the training set a step reads, a pure function of its key; None for none.
       views: what is made of a batch and kept for several steps; None for a batch in every step.
+      numbered: whether `draw` takes a second argument, the number of the step (or of its view)
+        among those of the phase; for steps that take turns, each with a class of its own.
     """
 
     step: Callable[[State, Inputs], tuple[State, Metrics]]
     times: int = 1
-    draw: Callable[[jax.Array], Ragged] | None = None
+    draw: Callable[..., Ragged] | None = None
     views: Views | None = None
+    numbered: bool = False
+
+    def rows(self, key: jax.Array, number: jax.Array) -> Ragged:
+        """What `draw` gives in a phase that has one, for the key and the number of a step."""
+        assert self.draw is not None
+        return self.draw(key, number) if self.numbered else self.draw(key)
 
 
 class Method(Protocol):
