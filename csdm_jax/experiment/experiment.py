@@ -179,7 +179,7 @@ class Experiment:
         return Experiment(config, self.workdir, self)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
-        """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
+        """A network for this data, as wide as `config.network` says; a ConvNet as deep, too."""
         dataset = self.dataset
         return network_of(
             self.config.network, name, dataset.num_classes, dataset.image_shape, dtype
@@ -606,8 +606,9 @@ def network_of(
     image_shape: tuple[int, int, int],
     dtype: str = "float32",
 ) -> networks.Network:
-    """A network as wide as the section `network` says; the ConvNet as deep, too."""
-    depth = {"depth": settings.depth} if name == "convnet" else {}
+    """A network as wide as the section `network` says; a ConvNet as deep, too."""
+    deep = hasattr(networks.NETWORKS.get(name), "depth")
+    depth = {"depth": settings.depth} if deep else {}
     return networks.create(
         name,
         num_classes=num_classes,

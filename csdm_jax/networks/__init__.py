@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from csdm_jax.networks import layers
 from csdm_jax.networks.alexnet import AlexNet
 from csdm_jax.networks.convnet import ConvNet
+from csdm_jax.networks.convnet_doubling import ConvNetDoubling
 from csdm_jax.networks.resnet import ResNet18
 from csdm_jax.networks.vgg import VGG11
 from csdm_jax.runtime.registry import Registry
@@ -30,7 +31,13 @@ CPU_TILE_BYTES, CPU_GRADIENT_TILE_BYTES = 2**24, 2**22
 NETWORKS: Registry[type[nn.Module]] = Registry(
     "network",
     "csdm_jax.networks",
-    {"convnet": ConvNet, "resnet18": ResNet18, "vgg11": VGG11, "alexnet": AlexNet},
+    {
+        "convnet": ConvNet,
+        "resnet18": ResNet18,
+        "vgg11": VGG11,
+        "alexnet": AlexNet,
+        "convnet_doubling": ConvNetDoubling,
+    },
 )
 """Modules that are made by `num_classes` (and `width`, where they have one), have `min_side`, the
 smallest side of an image, and map `[n, H, W, ch]` to logits and features."""
@@ -135,7 +142,7 @@ def create(
       image_shape: (height, width, channels).
       dtype: floating type of the computation; parameters stay float32, and logits and features
         are returned in float32 or wider.
-      **options: `width`, 128 for the published network; `depth` of the ConvNet.
+      **options: `width`, 128 for the published network; `depth` of a ConvNet.
 
     Returns:
       The network.
@@ -170,7 +177,7 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         raise ValueError(f"image_shape must be (height, width, channels), got {image_shape}")
     if min(image_shape[:2]) < module.min_side:
         size = f"{image_shape[0]}x{image_shape[1]}"
-        depth = f" of depth {module.depth}" if isinstance(module, ConvNet) else ""
+        depth = f" of depth {module.depth}" if hasattr(module, "depth") else ""
         raise ValueError(
             f"{name}{depth} needs images of at least {module.min_side}x{module.min_side}, got "
             f"{size}: take larger images or a shallower network"
