@@ -266,7 +266,12 @@ def _squares(tree: Any) -> jax.Array:
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
 
 
-RIVALS = ("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd")
+DECOUPLED = ("frepo",)
+"""Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
+RIVALS = (
+    *("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd"),
+    *DECOUPLED,
+)
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
 """Methods that are another one with other class weights, or another distance: their losses are

@@ -13,6 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
+from csdm_jax.distillation.methods.kernel_ridge import frepo
 from csdm_jax.distillation.methods.matching import (
     csdm,
     dance,
@@ -51,6 +52,7 @@ METHODS: Registry[Kind] = Registry(
         "dm_weighted": dm.WEIGHTED,
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
+        "frepo": frepo.KIND,
         "graph_cut": graph_cut.KIND,
         "herding": herding.KIND,
         "idm": idm.KIND,
