@@ -393,6 +393,9 @@ class Experiment:
         }
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
+        for field in ("consistency", "reweighting"):  # pools are older than these
+            if not described[field]:
+                del described[field]
         return described
 
     def trained_extractor(self) -> Any | None:
@@ -633,4 +636,6 @@ def recipe(settings: Any) -> Recipe:
         augmentation=Augmentation.parse(settings.augmentation, mode=settings.augmentation_mode),
         cutmix=settings.cutmix,
         logit_adjustment=settings.get("logit_adjustment", 0.0),
+        consistency=settings.get("consistency", 0.0),
+        reweighting=settings.get("reweighting", 0.0),
     )

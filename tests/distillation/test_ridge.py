@@ -114,6 +114,9 @@ def test_images_labels_and_networks_move_and_the_error_falls():
     made = loop_of().method.result(state)
     assert not made.logits and made.labels.shape == (6, 3)
     np.testing.assert_allclose(made.labels.sum(1), 1, atol=1e-5)
+    learned = jnp.float32([[0.3, -0.1, -0.2]] * 6)  # 0.3 + 1 / 3 and so on, sqrt(0.3) as long
+    given = loop_of().method.result(state._replace(labels=learned / 0.3**0.5)).labels
+    np.testing.assert_allclose(given, learned + 1 / 3, atol=1e-6)
     first = loop_of().method.result(start).labels
     np.testing.assert_allclose(first, np.eye(3)[[0, 0, 1, 1, 2, 2]], atol=1e-6)
 
