@@ -266,7 +266,7 @@ def _squares(tree: Any) -> jax.Array:
     return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
 
 
-DECOUPLED = ("frepo",)
+DECOUPLED = ("frepo", "gvbsm", "rldd")
 """Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
 RIVALS = (
     *("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd"),

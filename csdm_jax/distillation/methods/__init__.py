@@ -29,6 +29,7 @@ from csdm_jax.distillation.methods.matching import (
     tgdd,
     wmdd,
 )
+from csdm_jax.distillation.methods.recovery import gvbsm, rldd
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -54,6 +55,7 @@ METHODS: Registry[Kind] = Registry(
         "forgetting": forgetting.KIND,
         "frepo": frepo.KIND,
         "graph_cut": graph_cut.KIND,
+        "gvbsm": gvbsm.KIND,
         "herding": herding.KIND,
         "idm": idm.KIND,
         "iid": iid.KIND,
@@ -65,6 +67,7 @@ METHODS: Registry[Kind] = Registry(
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "rldd": rldd.KIND,
         "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,
     },
