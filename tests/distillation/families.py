@@ -269,9 +269,9 @@ def _squares(tree: Any) -> jax.Array:
 DECOUPLED = ("frepo", "gvbsm", "rldd")
 """Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
 RIVALS = (
-    *("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd"),
+    "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
     *DECOUPLED,
-)
+)  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
 """Methods that are another one with other class weights, or another distance: their losses are

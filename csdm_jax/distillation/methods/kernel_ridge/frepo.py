@@ -11,13 +11,14 @@ label. Then the drawn network makes one step of Adam on the synthetic images, by
 a fresh one takes its place when it has made enough. The labels of the distilled set are class
 probabilities, the nearest to what is learned: at the beginning one-hot.
 
-Each class of the real batch counts alike, however few images it has. Classes of one or two images
-begin as equal synthetic images; the ridge keeps their regression defined, and it is solved without
-the kernel being formed, so that a small ridge is not lost in rounding.
+Each class of the real batch counts alike, however few images it has. The synthetic images of a
+class of one begin as equal, and nothing but rounding then tells them apart: they stay alike. The
+ridge keeps their regression defined, and it is solved without the kernel being formed, so that a
+small ridge is not lost in rounding.
 
 Source: Zhou et al. 2022, Dataset Distillation using Neural Feature Regression; its public code.
-Cost: forward passes of the real and the synthetic batch, a QR factorisation of the synthetic
-features, O(n^2 d), and a training step on the synthetic images; `frepo.networks` networks three
+Cost: forward passes of the real and the synthetic batch, an orthonormal basis of the
+synthetic features, O(n^2 d), and a training step on the synthetic images; `frepo.networks` networks three
 times in the state. On several devices each computes all of it.
 Deviations: real batches balanced over the classes; real images augmented as `distill.augmentation`
 says, in place of a doubling by flips; pixels clipped to [0, 1], and not whitened. No batch norm
@@ -30,6 +31,7 @@ Status: tested; published settings of ten images of a class.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -69,6 +71,7 @@ FIELDS = {
     # Weight of the labels' margin.
     "frepo.margin": Field(1.0, number(0.0, 1e6)),
 }
+TINY = 1e-30  # added to the ridge: where all features are 0, so are the predictions
 LABELS = "labels"
 """Name of the labels among what is learned; no parameterisation stores anything of that name."""
 
@@ -118,6 +121,59 @@ def label_scale(num_classes: int) -> float:
     return math.sqrt(num_classes / 10)
 
 
+def _projector(support: jax.Array, ridge: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Orthonormal rows Q that span those of [F, sqrt(shift) I], F the support `[n, d]`.
+
+    Then Q2' Q2 / shift is the inverse of F F' + shift I, and Q1' Q2 / sqrt(shift) is F' times it,
+    for the parts Q1 `[n, d]` and Q2 `[n, n]` of Q: no kernel is formed, whose condition would be
+    that of F squared. Gram and Schmidt's rule, each row twice, in products alone: a step calls no
+    LAPACK.
+    """
+    count = len(support)
+    shift = ridge * jnp.sum(support**2) / count + TINY
+    rows = jnp.concatenate([support, jnp.sqrt(shift) * jnp.eye(count)], axis=1)
+
+    def body(place: jax.Array, found: jax.Array) -> jax.Array:
+        row = rows[place]
+        for _ in range(2):
+            row -= _product(_product(found, row), found)
+        return found.at[place].set(row / jnp.sqrt(jnp.sum(row**2)))
+
+    found = jax.lax.fori_loop(0, count, body, jnp.zeros_like(rows))
+    return found[:, : support.shape[1]], found[:, support.shape[1] :], shift
+
+
+def _product(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.matmul(x, y, precision="highest")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def regress(support: jax.Array, labels: jax.Array, ridge: float) -> jax.Array:
+    """Weights on features, F' (F F' + shift I)^-1 Y; arguments as those of `predict`: `[d, C]`."""
+    return _regress_forward(support, labels, ridge)[0]
+
+
+def _regress_forward(support: jax.Array, labels: jax.Array, ridge: float) -> tuple[jax.Array, Any]:
+    first, second, shift = _projector(support, ridge)
+    half = _product(second, labels) / jnp.sqrt(shift)
+    weights = _product(first.T, half)
+    dual = _product(second.T, half) / jnp.sqrt(shift)
+    return weights, (support, first, second, shift, weights, dual)
+
+
+def _regress_backward(ridge: float, kept: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # With a the dual and b its counterpart for the gradient, (F F' + shift I)^-1 F g: the gradient
+    # to Y is b, to F it is a (g - F' b)' - b w', and to the shift minus the sum of a b.
+    support, first, second, shift, weights, dual = kept
+    own = _product(second.T, _product(first, gradient)) / jnp.sqrt(shift)
+    to_support = _product(dual, (gradient - _product(support.T, own)).T)
+    to_shift = -jnp.sum(dual * own) * 2 * ridge / len(support)
+    return to_support - _product(own, weights.T) + to_shift * support, own
+
+
+regress.defvjp(_regress_forward, _regress_backward)
+
+
 def predict(support: jax.Array, labels: jax.Array, features: jax.Array, ridge: float) -> jax.Array:
     """Kernel ridge regression with the linear kernel of features.
 
@@ -130,14 +186,7 @@ def predict(support: jax.Array, labels: jax.Array, features: jax.Array, ridge: f
     Returns:
       `[m, C]`.
     """
-    shift = ridge * jnp.sum(support**2) / len(support)
-    # With QR = [F'; sqrt(shift) I], R'R is the kernel of F with its ridge, and the weights on the
-    # features, F' (R'R)^-1 Y, are the upper rows of Q times R'^-1 Y: the condition of the kernel,
-    # which equal rows make large, enters by its square root.
-    stacked = jnp.concatenate([support.T, jnp.sqrt(shift) * jnp.eye(len(support))])
-    unit, factor = jnp.linalg.qr(stacked)
-    weights = jax.scipy.linalg.solve_triangular(factor, labels, trans="T")
-    return features @ (unit[: support.shape[1]] @ weights)
+    return features @ regress(support, labels, ridge)
 
 
 def margin(labels: jax.Array) -> jax.Array:

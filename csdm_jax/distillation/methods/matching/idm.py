@@ -14,6 +14,8 @@ has raw features; there the published weight 0.5 stands for an accuracy in perce
 accuracy is a moving average over its batches, not since the last evaluation. One joint step for all
 classes. A batch is drawn in every step, whatever `distill.view_uses`; `distill.extractor` changes
 nothing.
+Licence: no licence file.
+Status: tested; published settings of ten images of a class.
 """
 
 from __future__ import annotations

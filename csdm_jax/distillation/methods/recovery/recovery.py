@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from csdm_jax import augment
 from csdm_jax.data.device import draw_class_batches
-from csdm_jax.distillation.features import each, stored_logits
+from csdm_jax.distillation.features import stored_logits
 from csdm_jax.distillation.methods.base import (
     Context,
     Inputs,
@@ -83,6 +84,12 @@ class Sight(NamedTuple):
     key: jax.Array
 
 
+@jax.jit
+def _one(stacked: Any, place: jax.Array) -> Any:
+    """One network's part of what is stacked."""
+    return jax.tree.map(lambda leaf: leaf[place], stacked)
+
+
 class Recovery:
     """A method that matches statistics under the networks of the pool.
 
@@ -133,7 +140,8 @@ class Recovery:
     def _observed(self, pool: extractors.Pool) -> Observed:
         """The networks of a pool as they serve: computed once, for all runs."""
         if self._known is None or self._known[0] is not pool:
-            found = [self.observe(params) for params in each(pool.trained)]
+            networks = [_one(pool.trained, np.int32(place)) for place in range(pool.size)]
+            found = [self.observe(params) for params in networks]
             stacked = jax.tree.map(lambda *leaf: jnp.stack(list(map(jnp.float32, leaf))), *found)
             self._known = pool, Observed(*stacked)
         return self._known[1]
@@ -157,7 +165,7 @@ class Recovery:
         classes = self._classes(keys[0])
         size = len(jax.tree.leaves(state.observed.networks)[0])
         place = inputs.number % size
-        params, real = jax.tree.map(lambda leaf: leaf[place], state.observed)
+        params, real = _one(state.observed, place)
 
         def loss_of(stored: Stored) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
             decoded = self._context.parameterisation.decode(

@@ -9,6 +9,8 @@ Approach; class by class as in Guo et al. 2022, DeepCore.
 Cost: a forward pass of the training set through every extractor, O(n_c d) for each image chosen.
 Deviations: features are the mean over the trained extractors, not those of a network trained on
 ImageNet.
+Licence: MIT (DeepCore).
+Status: tested.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Source: Liu et al. 2023, DREAM: Efficient Dataset Distillation by Representative
 Cost: a forward pass of the training set through every extractor, k-means of every class.
 Deviations: DREAM's first images alone, not optimised; features are the mean over the trained
 extractors, not those of the network in training; as many clusters as images.
+Licence: no licence file (DREAM).
+Status: tested.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ is "random".
 Source: none.
 Cost: none.
 Deviations: none.
+Licence: none needed.
+Status: tested.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Several methods under one recipe, with their differences: `csdm compare --config=digits_lt`.
 
-    python -m csdm_jax.comparing --config=configs/digits_lt.py --methods=random,dm,csdm
+    python -m csdm_jax.compare --config=configs/digits_lt.py --methods=random,dm,csdm
 
 `--methods=all` takes every registered one. The working directory gets `compare.md`, `compare.json`
 and `compare.png` beside the report: accuracies, costs, and the difference of every pair, network by
