@@ -268,11 +268,13 @@ def _squares(tree: Any) -> jax.Array:
 
 GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
 """The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
+DECOUPLED = ("frepo", "gvbsm", "rldd")
+"""Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
 DISTANCES = (
     "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
 )  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
-RIVALS = (*DISTANCES, *GRADIENT_MATCHING)
+RIVALS = (*DISTANCES, *GRADIENT_MATCHING, *DECOUPLED)
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
 """Methods that are another one with other class weights, or another distance, or whose loop is that
 of a toy: their losses are tested (test_gradients, test_methods, test_rivals,

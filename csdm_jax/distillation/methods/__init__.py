@@ -14,6 +14,7 @@ from typing import Any
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.gradients import dc, dcc, dream, dsa, dsac, idc
+from csdm_jax.distillation.methods.kernel_ridge import frepo
 from csdm_jax.distillation.methods.matching import (
     cafe,
     csdm,
@@ -30,6 +31,7 @@ from csdm_jax.distillation.methods.matching import (
     tgdd,
     wmdd,
 )
+from csdm_jax.distillation.methods.recovery import gvbsm, rldd
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -59,7 +61,9 @@ METHODS: Registry[Kind] = Registry(
         "dsac": dsac.KIND,
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
+        "frepo": frepo.KIND,
         "graph_cut": graph_cut.KIND,
+        "gvbsm": gvbsm.KIND,
         "herding": herding.KIND,
         "idc": idc.KIND,
         "idm": idm.KIND,
@@ -72,6 +76,7 @@ METHODS: Registry[Kind] = Registry(
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "rldd": rldd.KIND,
         "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,
     },
