@@ -6,7 +6,7 @@ Deviations: DREAM's first images alone, not optimised; features are the mean ove
 extractors, not those of the network in training; as many clusters as images. With recipe=published
 DREAM's mosaics and evaluation, which are IDC's.
 Licence: no licence file (DREAM).
-Status: tested; published form not reproducible: DREAM optimises what is chosen here.
+Status: tested; published form not reproducible: DREAM optimises what is chosen here, see `dream`.
 """
 
 from __future__ import annotations
