@@ -214,6 +214,14 @@ def test_datm_learns_labels_from_the_experts_logits():
     assert made.logits and made.lr == pytest.approx(float(after.step_size))
 
 
+def test_a_round_changes_the_step_size_by_a_hundredth_at_most():
+    method = created("mtt", step_size=2.0, step_size_rate=10.0)
+    before = method.init(jax.random.key(1), problem()[1])
+    seen = rounds(method)
+    assert abs(known_gradient(seen[1][0]).step_size) > 0.1
+    assert abs(seen[2][0].step_size - before.step_size) == pytest.approx(0.02, rel=1e-4)
+
+
 def test_first_images_are_those_that_most_experts_are_right_about():
     method, (host, given) = created("datm"), problem()
     unravel, x = unraveller(NETWORK), (host.images / 255 - MEAN) / STD

@@ -65,7 +65,10 @@ class SoftTrajectories(TrajectoryMatching):
         """Weights of trained experts."""
         experts = experts_of(supplied)
         last = len(experts.rows[0]) - 1
-        return [self._unravel(experts.at(k, last)) for k in range(min(JUDGES, experts.size))]
+        return [
+            self._unravel(jnp.asarray(experts.at(k, last)))
+            for k in range(min(JUDGES, experts.size))
+        ]
 
     def first_images(self, key: jax.Array, supplied: tuple[Any, ...]) -> Stored:
         """Real images that most experts are right about, drawn at random."""

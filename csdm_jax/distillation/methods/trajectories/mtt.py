@@ -7,7 +7,8 @@ Cost: N forward and backward passes of the synthetic batch there, and N with sec
 back, whatever the number of real images; N + 1 networks' weights in the state and its checkpoints;
 experts trained beforehand.
 Deviations: no whitening; images stay in [0, 1]; exact gradients in the memory of one step of the
-student, where the published code keeps the graph of all; the step size stays positive.
+student, where the published code keeps the graph of all; a round changes the step size by
+a hundredth of it at most.
 Licence: MIT
 Status: settings of the published code without whitening, for CIFAR-10 at ten images a class.
 """

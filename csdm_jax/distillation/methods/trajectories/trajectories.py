@@ -53,8 +53,8 @@ from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.training.experts import Experts, size_of, unraveller
 from csdm_jax.training.settings import EXPERTS
 
-SMALLEST_STEP = 1e-6
-"""Of the learned step size: below it nothing would be learned any more."""
+LARGEST_CHANGE = 0.01
+"""Of the learned step size in a round, in parts of it: one large loss cannot make an end of it."""
 _TINY = 1e-20
 
 FIELDS = EXPERTS | {
@@ -393,10 +393,11 @@ class TrajectoryMatching:
         )
         moves, label_momenta = self._of_labels.update(gradient.labels, state.momenta[0])
         move, momentum = self._of_step_size.update(gradient.step_size, state.momenta[1])
+        most = LARGEST_CHANGE * state.step_size
         after = state._replace(
             stored=stored,
             labels=optax.apply_updates(state.labels, moves),
-            step_size=jnp.maximum(state.step_size + move, SMALLEST_STEP),
+            step_size=state.step_size + jnp.clip(move, -most, most),
             moments=moments,
             momenta=(label_momenta, momentum),
         )
