@@ -144,7 +144,7 @@ def _inputs(
     """Batch and key of a number, of a step or of a view."""
     key, batch = _key(shared, number), None
     if phase.draw is not None:
-        drawn = phase.draw(key)
+        drawn = phase.rows(key, number)
         pixels = shared.images[drawn.values] if fed.pixels is None else fed.pixels
         batch = drawn.with_values(pixels)
     return Inputs(shared.supplied, batch, key, index, fetched=fed.fetched)
@@ -169,7 +169,7 @@ def _no_views(phase: Phase, shared: Constants, pixels: Any) -> views.Places | No
     def one(shared: Constants, number: jax.Array) -> Any:
         given = None
         if shared.images is None and phase.draw is not None:
-            rows = phase.draw(_key(shared, number)).values
+            rows = phase.rows(_key(shared, number), number).values
             given = jnp.zeros((len(rows), *pixels.shape[1:]), pixels.dtype)
         return _view(phase, shared, Fed(given), number)
 
@@ -201,10 +201,9 @@ def feed(
 
 def _pixels(phase: Phase, data: DeviceData | HostData, key: jax.Array) -> stepping.Feed | None:
     """What reads a step's batch."""
-    draw = phase.draw
-    if draw is None or not isinstance(data, HostData):
+    if phase.draw is None or not isinstance(data, HostData):
         return None
-    rows_of = jax.jit(lambda index: draw(jax.random.fold_in(key, index)).values)
+    rows_of = jax.jit(lambda index: phase.rows(jax.random.fold_in(key, index), index).values)
 
     def batch(number: int) -> jax.Array:
         return jnp.asarray(data.take(np.asarray(rows_of(stepping.wrapped(number)))))

@@ -41,8 +41,8 @@ from csdm_jax.training.experts import Experts
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
-SETTLED = "settled.json"
-"""What methods have set for themselves, in the working directory."""
+SETTLED = "settled"
+"""Folder in the working directory: what methods have set for themselves, a file each."""
 
 
 def _load(settings: Any) -> data.Dataset:
@@ -478,7 +478,7 @@ class Experiment:
         settings = {
             name: value
             for name, value in self._evaluation(augmented, lr).to_dict().items()
-            if name not in ("networks", "count", "seed")
+            if name not in ("networks", "count", "seed") and not name.startswith("soft_")
         }
         return settings | {
             "format": evaluate.FORMAT,
@@ -574,9 +574,9 @@ class Experiment:
 
     def _kept(self, method: str) -> dict[str, Any] | None:
         """What an earlier call has settled for this method and configuration."""
-        path = self.workdir / SETTLED
+        path = self._settled_file(method)
         try:
-            found = files.read_sealed_json(path).get(method, {})
+            found = files.read_sealed_json(path)
         except FileNotFoundError:
             return None
         except files.DamagedError as error:
@@ -585,10 +585,11 @@ class Experiment:
         return found.get("fields") if found.get("identity") == self._settled_by(method) else None
 
     def _keep(self, method: str, fields: dict[str, Any]) -> None:
-        path = self.workdir / SETTLED
-        before = files.read_sealed_json(path) if path.exists() else {}
         own = {"identity": self._settled_by(method), "fields": fields}
-        files.write_sealed_json(path, before | {method: own})
+        files.write_sealed_json(self._settled_file(method), own)
+
+    def _settled_file(self, method: str) -> Path:
+        return self.workdir / SETTLED / f"{method}.json"
 
     def _settled_by(self, method: str) -> str:
         """SHA-256 of what the fields depend on."""
@@ -610,6 +611,11 @@ class Experiment:
     def runs(self) -> list[tuple[str, int]]:
         """All (method, distillation seed) pairs, the baselines first."""
         return runs_of(self.config)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, the baselines first."""
+        return tuple(dict.fromkeys(method for method, _ in self.runs))
 
     def folder(self, method: str, seed: int) -> Path:
         """Where a run writes."""

@@ -217,13 +217,19 @@ class Recovery(Toy):
         )
 
 
-RIVALS = ("dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd")
+GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
+"""The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
+DISTANCES = (
+    "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
+)  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
+RIVALS = (*DISTANCES, *GRADIENT_MATCHING)
 OF_EXPERTS = ("att", "datm", "ftd", "lad", "mtt", "tesla")
 """Trajectory matching: `mtt` stands for all in the suite (see test_trajectory_matching)."""
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS, *(n for n in OF_EXPERTS if n != "mtt"))
-"""Methods that are another one with other class weights, or another distance: their losses are
-tested (test_gradients, test_methods, test_rivals), their steps are that one's."""
+"""Methods that are another one with other class weights, or another distance, or whose loop is that
+of a toy: their losses are tested (test_gradients, test_methods, test_rivals,
+test_gradient_matching, test_trajectory_matching), their steps are that one's."""
 FAMILIES = {
     "toy_selection": Kind(Nearest, (Pool(),)),
     "toy_matching": Kind(Means, (Untrained(2),)),

@@ -6,6 +6,7 @@ Resume, images on the host, several devices, numbers that are not finite, some o
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -24,9 +25,8 @@ from tests.faults.runs import ROOT
 from tests.problem import rounds, tiny_loop
 
 NAMES = [name for name in (*methods.METHODS, *FAMILIES) if name not in VARIANTS]
-SELECTING = [n for n in methods.METHODS if methods.facts(n)["family"] == "selection"]
+SELECTING = [n for n in methods.METHODS if methods.family(n) == "selection"]
 STEPPING = [name for name in NAMES if name not in (*SELECTING, "toy_selection")]
-TABLE = methods.table()  # of the registered methods alone
 OTHERS = [name for name in STEPPING if name not in ("csdm", "dm")]
 """Those that test_sharding does not run on several devices."""
 CADENCE = Cadence(log_every=2, checkpoint_every=2)
@@ -193,11 +193,15 @@ def test_a_gradient_method_trains_and_resets_its_network():
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_every_method_states_its_facts_and_its_fields_have_rules(name):
-    facts = methods.facts(name)
-    assert set(facts) == {"family", "idea", *methods.FACTS} and all(facts.values())
-    assert f"| `{name}` | {facts['family']} |" in TABLE
-    kind = methods.kind(name)
+def test_every_method_states_its_facts_and_its_fields_have_rules(name, monkeypatch):
+    facts, kind = methods.facts(name), methods.kind(name)
+    assert set(facts) == {"family", "idea", "description", *methods.FACTS} and all(facts.values())
+    assert facts["status"].startswith("tested")
+    monkeypatch.setattr(methods, "METHODS", {name: kind})
+    head, _, row = methods.table().splitlines()
+    assert row.startswith(f"| `{name}` | {facts['family']} | ")
+    cells = re.split(r"(?<!\\)\|", row)
+    assert len(cells) == len(head.split("|")) and facts["licence"] == cells[-3].strip()
     for field, (default, rule) in kind.fields.items():
         assert rule.accepts(default), field
     config = configuration.default_config()
@@ -205,9 +209,17 @@ def test_every_method_states_its_facts_and_its_fields_have_rules(name):
     configuration.validate(config)
 
 
-def test_a_method_without_facts_is_told_which_line_to_write():
-    with pytest.raises(ValueError, match=r"families states no source: write a line 'Source:"):
+def test_a_method_without_facts_is_told_which_lines_to_write(monkeypatch):
+    with pytest.raises(ValueError, match=r"families does not .* write 'Source: .*'Status: \.\.\.'"):
         methods.facts("toy_matching")
+    module = sys.modules["tests.distillation.families"]
+    stated = "Toy.\n\nSource: a.\nCost: b.\nDeviations: c,\nd.\nStatus: tested."
+    monkeypatch.setattr(module, "__doc__", stated)
+    with pytest.raises(ValueError, match=r"write 'Licence: \.\.\.' in it"):
+        methods.facts("toy_matching")
+    monkeypatch.setattr(module, "__doc__", f"{stated}\nLicence: e.")
+    facts = methods.facts("toy_matching")
+    assert (facts["description"], facts["deviations"]) == ("Toy.", "c, d.")
 
 
 def test_a_registered_method_is_a_choice_of_the_configuration():

@@ -96,6 +96,8 @@ def test_two_published_methods_keep_apart(tmp_path, monkeypatch):
     for name in ("dm", "mmd"):
         kind = dataclasses.replace(methods.kind(name), published=tiny)
         monkeypatch.setitem(methods.METHODS, name, kind)
+    plain = dataclasses.replace(methods.kind("random"), published={})
+    monkeypatch.setitem(methods.METHODS, "random", plain)
     config = small("dm", baselines=("mmd", "random"), recipe="published")
     config.distill.augmentation, config.sdd.num_frequencies = "none", 8
     experiment, rows = stages.run(config, tmp_path)
@@ -117,9 +119,9 @@ def test_a_run_of_before_a_method_s_fields_is_the_same_run():
 
 
 def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():
-    config = small("dm", baselines=("random",), recipe="published")
+    config = small("dm", baselines=("mmd",), recipe="published")
     experiment = Experiment(config, "unused")
-    assert experiment.of("random") is experiment
+    assert experiment.of("mmd") is experiment
     own, published = experiment.of("dm").config, methods.kind("dm").published
     changed = configuration.flatten(own)
     for name, value in configuration.flatten(config).items():

@@ -91,13 +91,21 @@ class Phase(NamedTuple):
       fetch: what a round of the phase reads from the host, the same in all its steps: a function
         of what is supplied, the round's key and number, the key being that of every phase of the
         round, to a pytree of NumPy arrays; None for none. It is called ahead, in a thread.
+      numbered: whether `draw` takes a second argument, the number of the step (or of its view)
+        among those of the phase; for steps that take turns, each with a class of its own.
     """
 
     step: Callable[[State, Inputs], tuple[State, Metrics]]
     times: int = 1
-    draw: Callable[[jax.Array], Ragged] | None = None
+    draw: Callable[..., Ragged] | None = None
     views: Views | None = None
     fetch: Fetch | None = None
+    numbered: bool = False
+
+    def rows(self, key: jax.Array, number: jax.Array) -> Ragged:
+        """What `draw` gives in a phase that has one, for the key and the number of a step."""
+        assert self.draw is not None
+        return self.draw(key, number) if self.numbered else self.draw(key)
 
 
 class Method(Protocol):
