@@ -181,7 +181,7 @@ class Experiment:
         return Experiment(config, self.workdir, self)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
-        """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
+        """A network for this data, as wide as `config.network` says; a ConvNet as deep, too."""
         dataset = self.dataset
         return network_of(
             self.config.network, name, dataset.num_classes, dataset.image_shape, dtype
@@ -428,6 +428,9 @@ class Experiment:
         described = self.config.extractors.to_dict() | self._of_any_network(network, identity)
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
+        for field in ("consistency", "reweighting"):  # pools are older than these
+            if not described[field]:
+                del described[field]
         return described
 
     def _of_any_network(
@@ -658,8 +661,9 @@ def network_of(
     image_shape: tuple[int, int, int],
     dtype: str = "float32",
 ) -> networks.Network:
-    """A network as wide as the section `network` says; the ConvNet as deep, too."""
-    depth = {"depth": settings.depth} if name == "convnet" else {}
+    """A network as wide as the section `network` says; a ConvNet as deep, too."""
+    deep = hasattr(networks.NETWORKS.get(name), "depth")
+    depth = {"depth": settings.depth} if deep else {}
     return networks.create(
         name,
         num_classes=num_classes,
@@ -684,4 +688,6 @@ def recipe(settings: Any) -> Recipe:
         augmentation=Augmentation.parse(settings.augmentation, mode=settings.augmentation_mode),
         cutmix=settings.cutmix,
         logit_adjustment=settings.get("logit_adjustment", 0.0),
+        consistency=settings.get("consistency", 0.0),
+        reweighting=settings.get("reweighting", 0.0),
     )

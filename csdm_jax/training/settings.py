@@ -43,6 +43,9 @@ FIELDS = {
     "extractors.augmentation_mode": Field("ncfm", choice(MODES)),
     "extractors.cutmix": Field(0.5, UNIT),
     "extractors.logit_adjustment": Field(0.0, number(0.0, 10.0)),
+    # Agreement of two views of an image, and class weights that come late: see `trainer.Recipe`.
+    "extractors.consistency": Field(0.0, number(0.0, 100.0)),
+    "extractors.reweighting": Field(0.0, number(0.0, 10.0)),
 }
 
 EXPERTS = {

@@ -17,25 +17,26 @@ _TINY = 1e-12
 
 
 def flat_gradient(
-    loss: Callable[[Params], jax.Array], params: Params, *, radius: float, gap: float
-) -> tuple[jax.Array, Params]:
+    loss: Callable[[Params], Any], params: Params, *, radius: float, gap: float
+) -> tuple[Any, Params]:
     """The loss at the weights, and what to descend by in place of its gradient.
 
     With g the gradient at w and h the one at `w + radius * w^2 g / ||w g||` it is
     `h - gap * (g - <g, h> / <h, h> h)`: what of g is orthogonal to h is ascended.
 
     Args:
-      loss: weights to the loss of one batch.
+      loss: weights to the loss of one batch, and whatever else it says.
       params: weights w, a pytree of floats.
       radius: rho, positive: how far away the loss shall be low.
       gap: alpha, non-negative: weight of the surrogate gap; 0 is adaptive SAM.
 
     Returns:
-      The loss, a scalar, and a pytree like `params`.
+      The loss with what else it says, at the weights, and a pytree like `params`.
     """
-    value, here = jax.value_and_grad(loss)(params)
+    value, here = jax.value_and_grad(loss, has_aux=True)(params)
     scaled = jax.tree.map(lambda w, g: w * g, params, here)
     factor = radius / (optax.tree.norm(scaled) + _TINY)
-    there = jax.grad(loss)(jax.tree.map(lambda w, s: w + factor * w * s, params, scaled))
+    away = jax.tree.map(lambda w, s: w + factor * w * s, params, scaled)
+    there, _ = jax.grad(loss, has_aux=True)(away)
     along = optax.tree.vdot(here, there) / jnp.maximum(optax.tree.vdot(there, there), _TINY)
     return value, jax.tree.map(lambda g, h: h - gap * (g - along * h), here, there)

@@ -219,11 +219,13 @@ class Recovery(Toy):
 
 GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
 """The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
+DECOUPLED = ("frepo", "gvbsm", "rldd")
+"""Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
 DISTANCES = (
     "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
 )  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
-RIVALS = (*DISTANCES, *GRADIENT_MATCHING)
+RIVALS = (*DISTANCES, *GRADIENT_MATCHING, *DECOUPLED)
 OF_EXPERTS = ("att", "datm", "ftd", "lad", "mtt", "tesla")
 """Trajectory matching: `mtt` stands for all in the suite (see test_trajectory_matching)."""
 VARIANTS = ("csdm_single", "dm_weighted", *RIVALS, *(n for n in OF_EXPERTS if n != "mtt"))

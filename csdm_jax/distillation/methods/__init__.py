@@ -14,6 +14,7 @@ from typing import Any
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
 from csdm_jax.distillation.methods.gradients import dc, dcc, dream, dsa, dsac, idc
+from csdm_jax.distillation.methods.kernel_ridge import frepo
 from csdm_jax.distillation.methods.matching import (
     cafe,
     csdm,
@@ -30,6 +31,7 @@ from csdm_jax.distillation.methods.matching import (
     tgdd,
     wmdd,
 )
+from csdm_jax.distillation.methods.recovery import gvbsm, rldd
 from csdm_jax.distillation.methods.selection import (
     forgetting,
     graph_cut,
@@ -62,8 +64,10 @@ METHODS: Registry[Kind] = Registry(
         "dsac": dsac.KIND,
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
+        "frepo": frepo.KIND,
         "ftd": ftd.KIND,
         "graph_cut": graph_cut.KIND,
+        "gvbsm": gvbsm.KIND,
         "herding": herding.KIND,
         "idc": idc.KIND,
         "idm": idm.KIND,
@@ -78,6 +82,7 @@ METHODS: Registry[Kind] = Registry(
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
+        "rldd": rldd.KIND,
         "tesla": tesla.KIND,
         "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from csdm_jax.distillation.features import mean_logits
+from csdm_jax.distillation.features import stored_logits
 from csdm_jax.distillation.methods.base import Context
 from csdm_jax.distillation.methods.selection.selection import Selection, kind
 from csdm_jax.distillation.needs import Pool
@@ -45,12 +44,8 @@ class RDED(Selection):
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:  # type: ignore[override]
         """The crops and what the extractors say of them."""
         stored = super().init(key, supplied)
-        form = self._context.parameterisation
-        decoded = np.asarray(form.decode(stored))
         (pool,) = supplied
-        logits = mean_logits(self._context, pool, decoded.__getitem__, len(decoded))
-        labels = logits.reshape(-1, form.tiles, logits.shape[-1]).mean(axis=1)
-        return State(stored, jnp.asarray(labels))
+        return State(stored, jnp.asarray(stored_logits(self._context, pool, stored)))
 
     def result(self, state: State) -> DistilledSet:  # type: ignore[override]
         """The crops with their logits."""

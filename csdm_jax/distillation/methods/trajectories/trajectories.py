@@ -301,7 +301,7 @@ class TrajectoryMatching:
             targets = targets * jnp.asarray(course.class_weights, targets.dtype)
 
         def loss(weights: jax.Array) -> jax.Array:
-            logits, _ = self._context.network.apply(self._unravel(weights), images)
+            (logits, _), _ = self._context.network.apply_in_training(self._unravel(weights), images)
             losses = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)
             return jnp.sum(losses * real) / jnp.sum(real)
 
