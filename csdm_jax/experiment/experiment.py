@@ -6,6 +6,7 @@ baselines write to `runs/<method>-seed<k>` in it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -35,7 +36,8 @@ from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
 from csdm_jax.storage import events, files
-from csdm_jax.training import extractors, trajectories
+from csdm_jax.training import experts, extractors, trajectories
+from csdm_jax.training.experts import Experts
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
@@ -328,6 +330,44 @@ class Experiment:
         cluster.wait("the trajectories")
         return cluster.broadcast(found)
 
+    @functools.cache  # noqa: B019
+    def experts(self, flat: bool, balanced: bool) -> Experts:
+        """Networks whose whole training is kept: opened, or trained where they are missing.
+
+        Processes that are not the first hold what the first has on its disk.
+
+        Args:
+          flat, balanced: see `csdm_jax.distillation.needs.Experts`.
+        """
+        on_host, settings = self.stays_on_host, self.config.experts
+        more = settings.classifier_epochs if balanced else 0
+        if not cluster.is_first():
+            found = experts.like(self.network, settings.count, settings.epochs, more)
+        else:
+            found = self._own_experts(flat, balanced, more, on_host)
+        cluster.wait("the experts")
+        return Experts(cluster.broadcast(found.rows), found.epochs)
+
+    def _own_experts(self, flat: bool, balanced: bool, more: int, on_host: bool) -> Experts:
+        settings = self.config.experts
+        own = recipe(settings)
+        if flat:
+            radius, gap = settings.sharpness, settings.surrogate_gap
+            own = dataclasses.replace(own, sharpness=radius, surrogate_gap=gap)
+        if balanced:
+            own = dataclasses.replace(own, weight_decay=settings.balancing_decay)
+        trainer = Trainer(self.network, own, self.normaliser, self.config.parallel)
+        described = {"experts": dataclasses.asdict(own), "seed": settings.seed}
+        return experts.ensure_experts(
+            self._pool_folder,
+            described | self._of_any_network(self.network, self.data_identity),
+            trainer=trainer,
+            data=self._for_training(self.host, on_host),
+            count=settings.count,
+            seed=settings.seed,
+            classifier_epochs=more,
+        )
+
     def _own_pool(self, on_host: bool) -> extractors.Pool:
         settings = self.config.extractors
         if not cluster.is_first():
@@ -385,18 +425,24 @@ class Experiment:
         self, network: networks.Network, identity: dict[str, Any]
     ) -> dict[str, Any]:
         """All that the weights of a pool on the images of that identity depend on."""
-        described = self.config.extractors.to_dict() | {
-            "network": self.config.network.to_dict() | {"name": network.name},
-            "data": identity,
-            "mean": self.dataset.mean,
-            "std": self.dataset.std,
-        }
+        described = self.config.extractors.to_dict() | self._of_any_network(network, identity)
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
         for field in ("consistency", "reweighting"):  # pools are older than these
             if not described[field]:
                 del described[field]
         return described
+
+    def _of_any_network(
+        self, network: networks.Network, identity: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the weights of a network that is trained on these images depend on, but for how."""
+        return {
+            "network": self.config.network.to_dict() | {"name": network.name},
+            "data": identity,
+            "mean": self.dataset.mean,
+            "std": self.dataset.std,
+        }
 
     def trained_extractor(self) -> Any | None:
         """Weights of the first extractor, when it has been trained; nothing is trained here."""

@@ -232,7 +232,7 @@ def extractor_stage(experiment: Experiment) -> None:
     """Makes what the methods need, and says how good a pool is (nothing is selected by it)."""
     start = time.monotonic()
     if not _supply(experiment):
-        logging.info("extractors: no method needs any")
+        logging.info("extractors: no method needs a pool")
         return
     pool = experiment.pool
     if not experiment.tested:

@@ -1,4 +1,4 @@
-"""A toy method of each family through all stages: set, card, export, score's reader, report."""
+"""A small method of each family through all stages: set, card, export, score's reader, report."""
 
 import dataclasses
 
@@ -37,18 +37,21 @@ def small(method, **fields):
     return config
 
 
-SOFT = ("toy_trajectories", "toy_kernel_ridge", "toy_recovery")
+SOFT = ("datm", "toy_kernel_ridge", "toy_recovery")
+EXPERTS = {"experts.count": 2, "experts.epochs": 3, "experts.augmentation": "none"}
+EXPERTS |= {"trajectory.steps": 2, "trajectory.epochs": 1, "trajectory.latest": 1}
+EXPERTS |= {"trajectory.latest_at_first": 0, "distill.augmentation": "none"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "datm"])
 def test_a_family_goes_through_all_stages(name, tmp_path):
-    config = small(name)
+    config = small(name, **EXPERTS if name == "datm" else {})
     experiment, rows = stages.run(config, tmp_path / "run")
     made, card = distilled.load(tmp_path / "run")
     soft = name in SOFT
     assert made.soft == soft and made.images.shape == (20, 8, 8, 1)
     assert card["label_kind"] == distilled.KINDS["logits" if soft else "hard"]
-    assert (card["lr"] is not None) == (name == "toy_trajectories")
+    assert (card["lr"] is not None) == (name == "datm")
     assert rows[0]["method"] == name and 0 <= rows[0]["last"] <= 100
     page = (tmp_path / "run" / "report.html").read_text()
     assert name in page and page.count("<img") >= 10

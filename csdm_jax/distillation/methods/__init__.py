@@ -41,17 +41,20 @@ from csdm_jax.distillation.methods.selection import (
     random,
     rded,
 )
+from csdm_jax.distillation.methods.trajectories import att, datm, ftd, lad, mtt, tesla
 from csdm_jax.runtime.registry import Registry, lookup
 
 METHODS: Registry[Kind] = Registry(
     "method",
     "csdm_jax.methods",
     {
+        "att": att.KIND,
         "cafe": cafe.KIND,
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
         "dance": dance.KIND,
         "datadam": datadam.KIND,
+        "datm": datm.KIND,
         "dc": dc.KIND,
         "dcc": dcc.KIND,
         "dm": dm.KIND,
@@ -62,6 +65,7 @@ METHODS: Registry[Kind] = Registry(
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
         "frepo": frepo.KIND,
+        "ftd": ftd.KIND,
         "graph_cut": graph_cut.KIND,
         "gvbsm": gvbsm.KIND,
         "herding": herding.KIND,
@@ -70,13 +74,16 @@ METHODS: Registry[Kind] = Registry(
         "iid": iid.KIND,
         "k_center": k_center.KIND,
         "kmeans": kmeans.KIND,
+        "lad": lad.KIND,
         "m3d": m3d.KIND,
         "mmd": mmd.KIND,
+        "mtt": mtt.KIND,
         "ncfm": ncfm.KIND,
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
         "rldd": rldd.KIND,
+        "tesla": tesla.KIND,
         "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,
     },
