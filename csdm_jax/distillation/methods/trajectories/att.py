@@ -8,7 +8,7 @@ Cost: as MTT; steps behind the landing are made back, too, with an adjoint of ze
 Deviations: no whitening; images stay in [0, 1]; the average of the images as in FTD; the published
 learning rate, 10,000 for whitened images, is MTT's without whitening.
 Licence: none
-Status: tested; settings of the published code for CIFAR-10 at ten images a class, but for that rate.
+Status: tested; published settings for CIFAR-10 at ten images a class, but for that rate.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Cost: as MTT; the training set once through the experts that judge the first ima
 Deviations: no whitening; images stay in [0, 1]; at most five experts judge; a class in which they
 are right about too few images gives others, one that is too small the same images again.
 Licence: none
-Status: tested; settings of the published code for CIFAR-10 at ten images a class.
+Status: tested; published settings for CIFAR-10 at ten images a class.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Deviations: no whitening; images stay in [0, 1]; the average has no bias to the 
 the published one begins at them; it is evaluated on fresh networks, not on those that were trained
 on the images themselves.
 Licence: none
-Status: tested; settings of the published code for CIFAR-10 at ten images a class.
+Status: tested; published settings for CIFAR-10 at ten images a class.
 """
 
 from __future__ import annotations

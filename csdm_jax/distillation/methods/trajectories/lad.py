@@ -12,7 +12,7 @@ Deviations: no whitening; images stay in [0, 1]; first images and labels as in D
 stage of the experts is plain descent without MaxNorm, which the published code seems not to apply;
 no step is left out, as in the published code.
 Licence: none
-Status: tested; settings of the published code for CIFAR-10-LT of imbalance 100 at ten images a class.
+Status: tested; published settings for CIFAR-10-LT of imbalance 100 at ten images a class.
 """
 
 from __future__ import annotations

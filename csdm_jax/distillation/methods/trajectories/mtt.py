@@ -10,7 +10,7 @@ Deviations: no whitening; images stay in [0, 1]; exact gradients in the memory o
 student, where the published code keeps the graph of all; a round changes the step size by
 a hundredth of it at most.
 Licence: MIT
-Status: tested; settings of the published code without whitening, for CIFAR-10 at ten images a class.
+Status: tested; published settings without whitening, for CIFAR-10 at ten images a class.
 """
 
 from __future__ import annotations
