@@ -64,8 +64,8 @@ def tiny_experts(network: Network, epochs: int = 20, more: int = 10) -> experts.
     return experts.Experts(tuple(np.float32(one) for one in rows), epochs)
 
 
-def supplied(network: Network, name: str) -> tuple[Any, ...]:
-    """What a method needs, of weights that nobody has trained."""
+def supplied(network: Network, name: str, config: Any = None) -> tuple[Any, ...]:
+    """What a method needs as it is configured, of weights that nobody has trained."""
 
     def supply(need: needs.Need) -> Any:
         match need:
@@ -82,7 +82,8 @@ def supplied(network: Network, name: str) -> tuple[Any, ...]:
             case needs.Experts():
                 return tiny_experts(network)
 
-    return tuple(supply(need) for need in methods.kind(name).needs)
+    config = config or configuration.default_config()
+    return tuple(supply(need) for need in methods.kind(name).needed(config))
 
 
 def make_loop(
@@ -100,7 +101,7 @@ def make_loop(
     context = Context(host, network, normaliser, form, devices, config.distill.initialisation)
     data = host if streamed else to_device(host, devices)
     made = methods.create(name, config, context)
-    return Loop(made, data, supplied(network, name), devices)
+    return Loop(made, data, supplied(network, name, config), devices)
 
 
 def tiny_config(sdd: Any = (), **distill: Any) -> Any:

@@ -242,7 +242,7 @@ class Experiment:
         skipped = {*configuration.MAY_CHANGE, "method"}
         for kind in methods.METHODS.values():
             skipped |= kind.fields.keys()
-        skipped -= methods.kind(method).fields.keys()
+        skipped -= methods.kind(method).read(self.config)
         settings = {
             name: value
             for name, value in configuration.flatten(self.config).items()

@@ -256,7 +256,9 @@ def _supply(experiment: Experiment) -> bool:
     for method in experiment.methods:
         own = experiment.of(method)
         supplies.supplied(own, method)
-        wanted = any(isinstance(one, Pool | Teacher) for one in methods.kind(method).needs)
+        wanted = any(
+            isinstance(one, Pool | Teacher) for one in methods.kind(method).needed(own.config)
+        )
         pooled |= own is experiment and wanted
     if experiment.config.evaluate.soft_labels:
         pooled |= experiment.pool.size > 0

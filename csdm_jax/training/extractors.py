@@ -60,6 +60,11 @@ def like(network: Network, count: int) -> Pool:
     return Pool(zeros, zeros)
 
 
+def among(supplied: tuple[Any, ...]) -> Pool | None:
+    """The pool among what a method is supplied with; None without one."""
+    return next((one for one in supplied if isinstance(one, Pool)), None)
+
+
 def draw(pool: Pool, key: jax.Array) -> tuple[Params, Params]:
     """One network of the pool.
 
