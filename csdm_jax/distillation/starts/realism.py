@@ -3,7 +3,8 @@
 Of up to `IMAGES` images of a class `CROPS` random square crops each are scored by the cross-entropy
 at their class, the mean over the trained extractors, in the form in which they will be stored. The
 best crop of every image counts, the best of these are taken. A class with fewer images than wanted
-gives their second best crops, too, and so on, then all crops again. Each tile of a mosaic is one.
+gives their second best crops, too, and so on, then all crops again: in rounds, each of which takes
+at most one crop of an image, as RLDD does. Each tile of a mosaic is one.
 """
 
 from __future__ import annotations
