@@ -72,6 +72,8 @@ def estimate(
       ValueError: when the rows do not tell the effects apart, or the fit does not converge.
       MissingError: without statsmodels.
     """
+    if not rows:
+        raise ValueError("there are no rows to estimate effects of: finish some runs")
     blocks = sorted({row[block] for row in rows})
     terms = [(name,) for name in factors] + [tuple(pair) for pair in pairs]
     parts = [np.ones((len(rows), 1)), _columns(rows, block, blocks)]

@@ -76,3 +76,5 @@ def test_rows_that_do_not_tell_effects_apart_are_refused():
     rows = [row for row in table() if row["start"] != "noise"]
     with pytest.raises(ValueError, match=r"32 rows do not tell 10 effects apart: finish the runs"):
         found(rows)
+    with pytest.raises(ValueError, match="there are no rows to estimate effects of"):
+        found([])
