@@ -141,17 +141,13 @@ class FreD:
         """
         if self.mask is None:
             raise ValueError("fred has no mask yet: fit it to training images, as a Context does")
-        rows, columns = map(cosines, images.shape[1:3])
-        waves = np.einsum("uh,nhwc,vw->nuvc", rows, images, columns, optimize=True)
-        each = waves.reshape(len(self.mask), -1, *waves.shape[1:])
-        chosen = [
-            own[:, mask > 0.5].reshape(-1, self.tiles, int(mask.sum()), own.shape[-1])
-            for own, mask in zip(each, self.mask, strict=True)
-        ]
-        return {
-            "coefficients": jnp.asarray(np.concatenate(chosen), jnp.float32),
-            "mask": jnp.asarray(self.mask),
-        }
+        rows, columns = (jnp.asarray(cosines(side), jnp.float32) for side in images.shape[1:3])
+        waves = jnp.einsum("uh,nhwc,vw->nuvc", rows, images, columns, precision="highest")
+        each = waves.reshape(len(self.mask), -1, self.mask[0].size, waves.shape[-1])
+        kept = [own[:, np.flatnonzero(m)] for own, m in zip(each, self.mask, strict=True)]
+        chosen = jnp.concatenate(kept)
+        coefficients = chosen.reshape(-1, self.tiles, *chosen.shape[1:])
+        return {"coefficients": coefficients, "mask": jnp.asarray(self.mask)}
 
     def decode(self, stored: dict[str, jax.Array]) -> jax.Array:
         """The images `[n f^2, H, W, ch]` in [0, 1]: zeros beside the mask, inverse DCT, cut."""

@@ -111,9 +111,9 @@ class NSD:
         _, height, width, channels = images.shape
         ipc = len(images) // (classes * self.tiles)
         part = self.rank((height, width, channels), ipc) // f
-        left, right = (basis[:, :, :part] for basis in self.bases)
-        each = np.asarray(images, np.float64).reshape(classes, ipc, f, f, *images.shape[1:])
-        blocks = np.einsum("chp,ciabhwk,cwq->ciapbqk", left, each, right, optimize=True)
+        left, right = (np.asarray(basis[:, :, :part], np.float32) for basis in self.bases)
+        each = images.reshape(classes, ipc, f, f, *images.shape[1:])
+        blocks = jnp.einsum("chp,ciabhwk,cwq->ciapbqk", left, each, right, precision="highest")
         # Kernel j = (a, b) reads rows of block a and columns of block b.
         one = np.eye(f)
         rows = np.einsum("chp,ad,b->cabhdp", left, one, np.ones(f))

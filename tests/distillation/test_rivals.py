@@ -15,7 +15,7 @@ from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.base import Inputs
-from csdm_jax.distillation.methods.matching import m3d, moments, wmdd
+from csdm_jax.distillation.methods.matching import cafe, m3d, moments, wmdd
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.training.trajectories import Trajectories
 from tests.problem import make_loop, read, tiny_config, tiny_dataset, tiny_pool
@@ -295,9 +295,9 @@ def test_atoms_are_those_of_pot():
     np.testing.assert_allclose(found, exact, atol=2e-2)
 
 
-@pytest.mark.parametrize("name", ["datadam", "dsdm", "idm", "iid", "m3d", "tgdd", "wmdd"])
+@pytest.mark.parametrize("name", ["cafe", "datadam", "dsdm", "idm", "iid", "m3d", "tgdd", "wmdd"])
 def test_the_loss_of_a_batch_falls_and_the_images_move(name):
-    config = configured({"dsdm.anchor_after": 6}, calibration=0.1)
+    config = configured({"dsdm.anchor_after": 6, "cafe.discrimination": 0.1}, calibration=0.1)
     loop = make_loop(name, config, *problem(), form=("pixels", 1))
     state, given = read(loop)
     start, losses = state.stored["images"], []
@@ -379,6 +379,115 @@ def test_a_convnet_tells_what_its_blocks_give_before_they_pool():
 def test_datadam_wants_a_network_that_tells_its_maps():
     with pytest.raises(ValueError, match=r"'vgg11' tells no maps.*choose convnet"):
         methods.kind("datadam").check(configured({"network.name": "vgg11"}))
+
+
+def cafe_by_hand(real, synthetic, last, weight):
+    """Gaps of all columns; the classifier reads the last ones."""
+    centres = np.array([y.mean(0) for y in synthetic])
+    value = sum(((x.mean(0) - y) ** 2).sum() for x, y in zip(real, centres, strict=True))
+    for own, x in enumerate(real):
+        logits = x[:, -last:] @ centres[:, -last:].T
+        value += weight * np.mean(np.log(np.exp(logits).sum(1)) - logits[:, own])
+    return value
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_cafe_compares_means_and_tells_real_images_apart_by_them(pad):
+    context = base.Context(*problem(), ("pixels", 1))
+    method = cafe.CAFE(configured({"cafe.discrimination": 3.0}), context, last=6)
+    real, synthetic = samples(0, SIZES), samples(1, OWN)
+    side = padded(real, 30) if pad else ragged(real)
+    # Which classes of the data these are says nothing of their place in the step.
+    side = Ragged(side.values, side.sizes, jnp.array([2, 5, 7], jnp.int32), side.weights)
+
+    def found(values):
+        own = ragged(synthetic).with_values(values)
+        return method.compare(side, own, jax.random.key(1), ())[0]
+
+    value, gradient = quick(jax.value_and_grad(found))(ragged(synthetic).values)
+    np.testing.assert_allclose(value, cafe_by_hand(real, synthetic, 6, 3.0), rtol=1e-4)
+    for seed in (2, 3):
+        direction = samples(seed, OWN)
+
+        def moved(step, direction=direction):
+            return [y + step * d for y, d in zip(synthetic, direction, strict=True)]
+
+        ends = [cafe_by_hand(real, moved(step), 6, 3.0) for step in (1e-5, -1e-5)]
+        slope = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(
+            np.vdot(np.float64(gradient), np.concatenate(direction)), slope, rtol=2e-3
+        )
+
+
+@pytest.mark.parametrize("features", ["unit", "raw"])
+def test_cafe_weighs_the_layers(features):
+    host, network, normaliser = problem()
+    method = created("cafe", features=features)
+    params = network.init(jax.random.key(0))
+    images = normaliser(jnp.asarray(host.take(np.arange(5))))
+    found = method._context.network.apply(params, images)[1]
+    _, last, maps = network.apply_with_maps(params, images)
+    levels = [np.asarray(level, np.float64).reshape(5, -1) for level in (*maps, last)]
+    if features == "unit":
+        levels = [level / np.linalg.norm(level, axis=1, keepdims=True) for level in levels]
+    distance = sum(
+        weight * ((level[0] - level[1]) ** 2).sum()
+        for weight, level in zip((0.1, 1.0, 1.0), levels, strict=True)
+    )
+    np.testing.assert_allclose(((found[0] - found[1]) ** 2).sum(), distance, rtol=1e-4)
+    np.testing.assert_allclose(found[:, -DIM:], levels[-1], rtol=1e-4, atol=1e-6)
+    assert method._last == DIM and found.shape[1] == method._context.network.feature_dim
+
+
+CYCLE = {"cafe.updates": 2, "cafe.train_steps": 3, "cafe.learning_rate": 0.1}
+
+
+@pytest.mark.parametrize("batch", [256, 4])
+def test_the_network_of_cafe_is_trained_on_the_images_and_makes_way(batch):
+    _, network, normaliser = problem()
+    loop, state, _, (_, train) = stepped("cafe", CYCLE | {"cafe.batch": batch})
+    assert loop.method.phases[1].times == 3
+    start = np.random.default_rng(0).uniform(size=(6, 8, 8, 3)).astype(np.float32)  # no copies
+    state = state._replace(stored={"images": jnp.array(start)})
+    images, labels = normaliser(jnp.array(start)), np.repeat(np.arange(3), 2)
+
+    @quick
+    def gradients(weights):
+        def loss(weights, row):
+            logits = network.apply(weights, images[row][None])[0][0]
+            return -jax.nn.log_softmax(logits)[jnp.asarray(labels)[row]]
+
+        return jax.vmap(jax.grad(loss), (None, 0))(weights, jnp.arange(6))
+
+    for number in range(7):
+        before, key = state.memory, jax.random.fold_in(jax.random.key(7), number)
+        state, metrics = train(state, Inputs((), None, key, jnp.int32(number)))
+        each = jax.device_get(gradients(before))
+        # Which images a batch has is unknown here: those of all that could be, one fits.
+        fitting = [
+            some
+            for some in itertools.combinations(range(6), min(6, batch))
+            if gap(before, state.memory, jax.tree.map(lambda g, s=some: g[list(s)].mean(0), each))
+            < 1e-5
+        ]
+        assert len(fitting) == (number != 5)  # then a fresh one
+        assert np.isfinite(metrics.loss)
+    np.testing.assert_array_equal(state.stored["images"], start)
+
+
+def gap(before, after, gradient):
+    """How far weights are from those after a step of rate 0.1."""
+    leaves = map(jax.tree.leaves, (before, after, gradient))
+    return max(np.abs(w - 0.1 * g - a).max() for w, a, g in zip(*leaves, strict=True))
+
+
+def test_cafe_matches_its_own_network_and_calibrates_by_an_extractor():
+    method = created("cafe")
+    pool = tiny_pool(problem()[1])
+    own = method.memory(jax.random.key(3), (pool,))
+    matched, trained = method.networks((pool,), own, jax.random.key(1))
+    assert matched is own
+    assert any(np.array_equal(trained["last"], at(pool.trained, i)["last"]) for i in range(2))
 
 
 def sampled_by_hand(layers, noise):

@@ -11,6 +11,8 @@ Deviations: unit features of trained extractors, a weight for these and the cali
 recipe; with recipe=published raw features of a network that nobody has trained, a fresh one in
 every step, and the power 4 of the paper, where its public code has 1. One joint step for all
 classes, whatever their sizes. It needs a network that tells its maps: the ConvNet.
+Licence: no licence file.
+Status: tested; published settings of its paper.
 """
 
 from __future__ import annotations
@@ -21,12 +23,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from csdm_jax import networks
 from csdm_jax.distillation.methods.base import Context
-from csdm_jax.distillation.methods.matching import dm
+from csdm_jax.distillation.methods.matching import dm, layered
 from csdm_jax.distillation.methods.matching.matching import Matching, kind
 from csdm_jax.metric import unit_features
-from csdm_jax.networks import Network, Params
 from csdm_jax.runtime.fields import Field, integer, number
 
 FIELDS = {
@@ -41,43 +41,15 @@ def attention(maps: jax.Array, power: int) -> jax.Array:
     return unit_features(jnp.sum(jnp.abs(maps) ** power, axis=-1).reshape(len(maps), -1))
 
 
-def attentive(network: Network, power: int, last: float, *, unit: bool) -> Network:
-    """The network with attentions among its features.
-
-    Args:
-      network: one that tells its maps.
-      power: of the attention.
-      last: weight of the last features in a squared distance.
-      unit: whether these are brought to length 1 first.
-    """
-    with_maps = network.apply_with_maps
-    assert with_maps is not None
-
-    def apply(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits, features, maps = with_maps(params, images)
-        own = unit_features(features) if unit else features
-        parts = [*(attention(each, power) for each in maps[:-1]), last**0.5 * own]
-        return logits, jnp.concatenate([part.astype(features.dtype) for part in parts], axis=1)
-
-    example = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
-    shapes = jax.eval_shape(apply, jax.eval_shape(network.init, jax.random.key(0)), example)
-    return dataclasses.replace(network, apply=apply, feature_dim=shapes[1].shape[-1])
-
-
-def check(config: Any) -> None:
-    """Raises a ValueError when the network does not tell its maps."""
-    if not getattr(networks.NETWORKS[config.network.name], "tells_maps", False):
-        able = [n for n, module in networks.NETWORKS.items() if getattr(module, "tells_maps", 0)]
-        raise ValueError(
-            f"network.name = {config.network.name!r} tells no maps of its layers, which the method "
-            f"'datadam' compares: choose {', '.join(able)}"
-        )
-
-
 def create(config: Any, context: Context) -> Matching:
     """Class means of attention maps of all layers, and of the last features."""
     own, unit = config.datadam, config.distill.features == "unit"
-    network = attentive(context.network, own.power, own.last, unit=unit)
+
+    def tell(features: jax.Array, maps: Any) -> list[jax.Array]:
+        last = unit_features(features) if unit else features
+        return [*(attention(each, own.power) for each in maps[:-1]), own.last**0.5 * last]
+
+    network = layered.told(context.network, tell)
     # The network's features are what is compared: nothing more is done to them.
     raw = config.copy_and_resolve_references()
     raw.distill.features = "raw"
@@ -93,4 +65,4 @@ PUBLISHED = dm.PUBLISHED | {
     "evaluate.epochs": 1800,
     "evaluate.batch": 64,
 }
-KIND = kind(create, FIELDS, PUBLISHED, check)
+KIND = kind(create, FIELDS, PUBLISHED, layered.check("datadam"))
