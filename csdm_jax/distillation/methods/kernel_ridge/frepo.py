@@ -17,8 +17,8 @@ ridge keeps their regression defined, and it is solved without the kernel being 
 small ridge is not lost in rounding.
 
 Source: Zhou et al. 2022, Dataset Distillation using Neural Feature Regression; its public code.
-Cost: forward passes of the real and the synthetic batch, an orthonormal basis of the
-synthetic features, O(n^2 d), and a training step on the synthetic images; `frepo.networks` networks three
+Cost: forward passes of the real and the synthetic batch, an orthonormal basis of the synthetic
+features, O(n^2 d), and a training step on the synthetic images; `frepo.networks` networks three
 times in the state. On several devices each computes all of it.
 Deviations: real batches balanced over the classes; real images augmented as `distill.augmentation`
 says, in place of a doubling by flips; pixels clipped to [0, 1], and not whitened. No batch norm
