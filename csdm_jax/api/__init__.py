@@ -1,4 +1,4 @@
-"""The method for arrays in memory: `distil`, `evaluate`, `compare_methods`, and what registers one's own.
+"""The method for arrays in memory: distil, evaluate, compare, and what registers one's own.
 
 The same engine as the command line: configurations, stages, checkpoints, files in a folder. A call
 with the same arguments goes on where an earlier one was stopped, or returns what it has made.

@@ -11,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -153,6 +154,32 @@ class Network:
         tiles = jax.tree.map(tiled, rows)
         outputs = jax.lax.map(lambda tile: self._apply_marked(params, prepare(tile)), tiles)
         return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[:length], outputs)
+
+
+def last_layer(network: Network) -> Params:
+    """Which parameters the logits depend on and the features do not: those of the classifier.
+
+    Returns:
+      A pytree of bools like the parameters.
+
+    Raises:
+      ValueError: for a network that does not tell, such as one whose `apply` is compiled.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
+    program = jax.make_jaxpr(lambda params, x: network.apply(params, x)[1])(shapes, image).jaxpr
+    needed = set(program.outvars)
+    for line in reversed(program.eqns):
+        if needed & set(line.outvars):
+            needed |= {one for one in line.invars if isinstance(one, jax.extend.core.Var)}
+    leaves, tree = jax.tree.flatten(shapes)
+    last = [one not in needed for one in program.invars[: len(leaves)]]
+    if not any(last):
+        raise ValueError(
+            f"the features of {network.name} depend on all its parameters, as far as can be seen: "
+            "let its apply be no compiled function, and give the input of the last layer"
+        )
+    return jax.tree.unflatten(tree, last)
 
 
 def create(

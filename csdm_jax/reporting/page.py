@@ -24,13 +24,14 @@ from csdm_jax.reporting import figures, history, palette, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
-from csdm_jax.sets import distilled, snapshots
+from csdm_jax.sets import distilled, snapshots, tracks
 from csdm_jax.sets.snapshots import Snapshot
 from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
+DRAWN_METHODS = 8  # side by side in a figure
 ROOM = 512  # pixels of the images of a class side by side, of large ones
 UNTESTED = "no test image"
 STAGES = ("extractors", "distillation", "evaluation")
@@ -127,6 +128,7 @@ def render(
     rows: Sequence[dict[str, Any]] = (),
     tables: Sequence[dict[str, Any]] = (),
     real: dict[int, np.ndarray] | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> str:
     """The page.
 
@@ -135,6 +137,7 @@ def render(
       rows: of the result table (`csdm_jax.reporting.table.gather`).
       tables: the same as text (`csdm_jax.reporting.table.tables`).
       real: real images of classes, uint8 `[n, H, W, ch]`.
+      comparison: of the methods, see `csdm_jax.reporting.compared.section`.
     """
     main = runs[-1]
     compared = _comparable(rows, main)
@@ -144,8 +147,10 @@ def render(
         summary=_summary(main, compared),
         numbers=_numbers(main, compared),
         tables=tables,
+        labels_note=tracks.NOTE if any("labels" in one["header"] for one in tables) else "",
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
+        comparison=comparison,
         images=_images(main, real or {}),
         scale=(scale := figures.enlargement(pixels := main.result.images)),
         height=scale * pixels.shape[1],
@@ -169,6 +174,8 @@ def render(
 def _comparable(rows: Sequence[dict[str, Any]], main: Run) -> dict[str, dict[str, Any]]:
     """Rows of the main run's setting and first network, by method, the main run's first."""
     networks = list(main.card.get("accuracies", {}))
+    track = "soft" if tracks.SOFT in main.card else "own"
+    rows = [row for row in rows if row["track"] == track]
     own = [r for r in rows if r["method"] == main.method and r["network"] in networks[:1]]
     if not own:
         return {}
@@ -272,6 +279,7 @@ def _accuracy_figures(
     """Drawings with their captions."""
     if not compared:
         return []
+    compared, left_out = _drawn(compared)
     values = {name: {"all": row["last"]} | row["groups"] for name, row in compared.items()}
     intervals = {
         name: {"all": row["last_interval"]}
@@ -287,12 +295,22 @@ def _accuracy_figures(
     return [
         (Markup(grouped), "Mean accuracy of all classes, and of many-, medium- and few-shot ones: "
          "the classes by training count, in thirds. Lines: 95 % interval of the mean over networks "
-         "(Student's t), cut at 0 and 100."),
+         "(Student's t), cut at 0 and 100." + left_out),
         (Markup(learnt), "Test accuracy while fresh networks train on the distilled images, mean "
          "over all networks. The last epoch counts; no epoch is selected."),
         (Markup(drawn), "Accuracy of each class after the last epoch, mean over all networks; "
          "head classes first, training images in brackets."),
     ]  # fmt: skip
+
+
+def _drawn(compared: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], str]:
+    """The methods that a figure has room for: the page's, the best, random; a word on others."""
+    if len(compared) <= DRAWN_METHODS:
+        return compared, ""
+    first = [name for name in compared if name != "random"]
+    names = {*first[: DRAWN_METHODS - 1], "random"} & compared.keys()
+    said = f" Of {len(compared)} methods {len(names)} are drawn, the best among them."
+    return {name: row for name, row in compared.items() if name in names}, said
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

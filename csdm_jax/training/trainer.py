@@ -27,6 +27,7 @@ from csdm_jax.runtime import health, interruption
 from csdm_jax.runtime.stepping import Feed, Step, Stepper
 from csdm_jax.training import parallel
 from csdm_jax.training.optimisers import optimiser, step_decay
+from csdm_jax.training.sharpness import flat_gradient
 
 Params = Any
 _TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
@@ -50,6 +51,9 @@ class Recipe:
       cutmix: probability of CutMix in a step, in [0, 1].
       logit_adjustment: tau; the loss reads `logits + tau log prior` (Menon et al. 2021), which
         counters the class prior of long-tailed data. 0 is plain cross-entropy.
+      sharpness: radius of `csdm_jax.training.sharpness`, whose gradient takes the place of the
+        loss's; 0 is plain descent.
+      surrogate_gap: its weight of the surrogate gap.
       consistency: weight of the agreement of two views of each image, mixed alike: the cosine
         between their features, one of them held fixed (SimSiam without its predictor). 0 has one
         view.
@@ -68,6 +72,8 @@ class Recipe:
     augmentation: augment.Augmentation
     cutmix: float
     logit_adjustment: float = 0.0
+    sharpness: float = 0.0
+    surrogate_gap: float = 0.0
     consistency: float = 0.0
     reweighting: float = 0.0
 
@@ -361,10 +367,18 @@ class Trainer:
                 loss -= self.recipe.consistency * agreement(features, real)
             return loss, seen
 
-        (loss, seen), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        (loss, seen), gradient = self._descent(loss_of, params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
         params = self.network.with_seen(optax.apply_updates(params, updates), seen)
         return _State(params, opt_state, order), loss
+
+    def _descent(self, loss_of: Callable[[Params], Any], params: Params) -> tuple[Any, Params]:
+        """The loss with what it says beside, and the gradient that the recipe descends by."""
+        recipe = self.recipe
+        if not recipe.sharpness:
+            return jax.value_and_grad(loss_of, has_aux=True)(params)
+        radius, gap = recipe.sharpness, recipe.surrogate_gap
+        return flat_gradient(loss_of, params, radius=radius, gap=gap)
 
     def _view(
         self, images: jax.Array, labels: jax.Array, augment_key: jax.Array, mix_key: jax.Array

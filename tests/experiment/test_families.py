@@ -1,4 +1,4 @@
-"""A toy method of each family through all stages: set, card, export, score's reader, report."""
+"""A small method of each family through all stages: set, card, export, score's reader, report."""
 
 import dataclasses
 
@@ -37,18 +37,21 @@ def small(method, **fields):
     return config
 
 
-SOFT = ("toy_trajectories", "toy_kernel_ridge", "toy_recovery")
+SOFT = ("datm", "toy_kernel_ridge", "toy_recovery")
+EXPERTS = {"experts.count": 2, "experts.epochs": 3, "experts.augmentation": "none"}
+EXPERTS |= {"trajectory.steps": 2, "trajectory.epochs": 1, "trajectory.latest": 1}
+EXPERTS |= {"trajectory.latest_at_first": 0, "distill.augmentation": "none"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "datm"])
 def test_a_family_goes_through_all_stages(name, tmp_path):
-    config = small(name)
+    config = small(name, **EXPERTS if name == "datm" else {})
     experiment, rows = stages.run(config, tmp_path / "run")
     made, card = distilled.load(tmp_path / "run")
     soft = name in SOFT
     assert made.soft == soft and made.images.shape == (20, 8, 8, 1)
     assert card["label_kind"] == distilled.KINDS["logits" if soft else "hard"]
-    assert (card["lr"] is not None) == (name == "toy_trajectories")
+    assert (card["lr"] is not None) == (name == "datm")
     assert rows[0]["method"] == name and 0 <= rows[0]["last"] <= 100
     page = (tmp_path / "run" / "report.html").read_text()
     assert name in page and page.count("<img") >= 10
@@ -93,6 +96,8 @@ def test_two_published_methods_keep_apart(tmp_path, monkeypatch):
     for name in ("dm", "mmd"):
         kind = dataclasses.replace(methods.kind(name), published=tiny)
         monkeypatch.setitem(methods.METHODS, name, kind)
+    plain = dataclasses.replace(methods.kind("random"), published={})
+    monkeypatch.setitem(methods.METHODS, "random", plain)
     config = small("dm", baselines=("mmd", "random"), recipe="published")
     config.distill.augmentation, config.sdd.num_frequencies = "none", 8
     experiment, rows = stages.run(config, tmp_path)
@@ -114,9 +119,9 @@ def test_a_run_of_before_a_method_s_fields_is_the_same_run():
 
 
 def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():
-    config = small("dm", baselines=("random",), recipe="published")
+    config = small("dm", baselines=("mmd",), recipe="published")
     experiment = Experiment(config, "unused")
-    assert experiment.of("random") is experiment
+    assert experiment.of("mmd") is experiment
     own, published = experiment.of("dm").config, methods.kind("dm").published
     changed = configuration.flatten(own)
     for name, value in configuration.flatten(config).items():

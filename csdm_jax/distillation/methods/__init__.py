@@ -13,6 +13,7 @@ from typing import Any
 
 from csdm_jax.distillation import starts
 from csdm_jax.distillation.methods.base import Context, Kind, Method
+from csdm_jax.distillation.methods.gradients import dc, dcc, dream, dsa, dsac, idc
 from csdm_jax.distillation.methods.kernel_ridge import frepo
 from csdm_jax.distillation.methods.matching import (
     cafe,
@@ -40,36 +41,49 @@ from csdm_jax.distillation.methods.selection import (
     random,
     rded,
 )
+from csdm_jax.distillation.methods.trajectories import att, datm, ftd, lad, mtt, tesla
 from csdm_jax.runtime.registry import Registry, lookup
 
 METHODS: Registry[Kind] = Registry(
     "method",
     "csdm_jax.methods",
     {
+        "att": att.KIND,
         "cafe": cafe.KIND,
         "csdm": csdm.CLASS_AWARE,
         "csdm_single": csdm.SINGLE,
         "dance": dance.KIND,
         "datadam": datadam.KIND,
+        "datm": datm.KIND,
+        "dc": dc.KIND,
+        "dcc": dcc.KIND,
         "dm": dm.KIND,
         "dm_weighted": dm.WEIGHTED,
+        "dream": dream.KIND,
+        "dsa": dsa.KIND,
+        "dsac": dsac.KIND,
         "dsdm": dsdm.KIND,
         "forgetting": forgetting.KIND,
         "frepo": frepo.KIND,
+        "ftd": ftd.KIND,
         "graph_cut": graph_cut.KIND,
         "gvbsm": gvbsm.KIND,
         "herding": herding.KIND,
+        "idc": idc.KIND,
         "idm": idm.KIND,
         "iid": iid.KIND,
         "k_center": k_center.KIND,
         "kmeans": kmeans.KIND,
+        "lad": lad.KIND,
         "m3d": m3d.KIND,
         "mmd": mmd.KIND,
+        "mtt": mtt.KIND,
         "ncfm": ncfm.KIND,
         "ncfm_sampler": ncfm_sampler.KIND,
         "random": random.KIND,
         "rded": rded.KIND,
         "rldd": rldd.KIND,
+        "tesla": tesla.KIND,
         "tgdd": tgdd.KIND,
         "wmdd": wmdd.KIND,
     },
@@ -147,6 +161,19 @@ def facts(name: str) -> dict[str, str]:
     return {"family": family(name), "idea": _first_line(made), "description": description} | {
         fact: " ".join(line[1].split()) for fact, line in found.items()
     }
+
+
+def deviations(name: str) -> str | None:
+    """In what a method is not what its authors published; None for one that does not say so.
+
+    Raises:
+      ValueError: for an unknown name.
+    """
+    kind(name)
+    try:
+        return facts(name)["deviations"]
+    except ValueError:  # a user's own need not state facts
+        return None
 
 
 def _first_line(made: Any) -> str:

@@ -6,7 +6,7 @@ class with fewer images than wanted is used whole, again and again, as in `rando
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,6 +45,6 @@ class Selection:
         return self._context.distilled(state, stored_labels(self._context.num_classes, self._ipc))
 
 
-def kind(create: Callable[[Any, Context], Any], *needs: Need) -> Kind:
+def kind(create: Callable[[Any, Context], Any], *needs: Need, published: Mapping[str, Any]) -> Kind:
     """The entry of a method of this family, which takes no start."""
-    return Kind(create, needs, selects=True)
+    return Kind(create, needs, published=published, selects=True)
