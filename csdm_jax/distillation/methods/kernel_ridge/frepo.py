@@ -12,9 +12,9 @@ a fresh one takes its place when it has made enough. The labels of the distilled
 probabilities, the nearest to what is learned: at the beginning one-hot.
 
 Each class of the real batch counts alike, however few images it has. The synthetic images of a
-class of one begin as equal, and nothing but rounding then tells them apart: they stay alike. The
-ridge keeps their regression defined, and it is solved without the kernel being formed, so that a
-small ridge is not lost in rounding.
+class of one begin as equal and stay so, counting as one image, unless the ridge is so small that
+rounding tells them apart. The ridge keeps their regression defined, and it is solved without the
+kernel being formed, so that a small ridge is not lost in rounding.
 
 Source: Zhou et al. 2022, Dataset Distillation using Neural Feature Regression; its public code.
 Cost: forward passes of the real and the synthetic batch, an orthonormal basis of the synthetic
@@ -189,7 +189,7 @@ def predict(support: jax.Array, labels: jax.Array, features: jax.Array, ridge: f
     Returns:
       `[m, C]`.
     """
-    return features @ regress(support, labels, ridge)
+    return _product(features, regress(support, labels, ridge))
 
 
 def margin(labels: jax.Array) -> jax.Array:
