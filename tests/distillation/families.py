@@ -110,7 +110,7 @@ class Nearest(Toy):
             chosen.append(np.resize(nearest, self.config.ipc * self.context.parameterisation.tiles))
             first += count
         images = real_images(self.context, np.concatenate(chosen))
-        return State(self.context.parameterisation.encode(images), ())
+        return State(self.context.encode(images), ())
 
 
 class Means(Toy):

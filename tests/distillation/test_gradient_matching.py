@@ -317,6 +317,18 @@ def test_representatives_are_those_of_scikit_learn():
     assert set(found.tolist()) == expected and weights.tolist() == [1.0] * 7
 
 
+def test_of_two_rows_that_are_a_cluster_the_first_represents_it():
+    generator = np.random.default_rng(0)
+    find = quick(dream.representatives, static_argnums=(2, 3))
+    for _ in range(8):
+        pairs = np.repeat(generator.normal(0, 9, (6, 1, 3)), 2, 1) + generator.normal(
+            0, 1, (6, 2, 3)
+        )
+        rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
+        found, _ = find(jnp.float32(rows), np.ones(12, np.float32), 6, 3)
+        assert found.tolist() == list(range(6))
+
+
 def test_a_class_with_fewer_images_than_clusters_is_taken_whole():
     rows = np.random.default_rng(0).normal(0, 1, (8, 3))
     find = quick(dream.representatives, static_argnums=(2, 3))
