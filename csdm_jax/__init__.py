@@ -15,7 +15,7 @@ METHOD = (
     "Comparison",
     "Distilled",
     "Evaluation",
-    "compare",
+    "compare_methods",
     "distil",
     "evaluate",
     "register_data",
@@ -30,6 +30,7 @@ _moved.install()
 
 
 def __getattr__(name: str) -> Any:
+    name = _moved.present(name)
     if name not in METHOD:
         near = difflib.get_close_matches(name, METHOD, n=1, cutoff=0.8)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,7 @@
-"""Modules that moved into a room: for one release their old names still import, with a warning."""
+"""Old names: for one release they still work, with a warning.
+
+Of modules that moved into a room, and of functions that got another name.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,21 @@ MOVED = {
     "schedules": "metric.schedules",
 }
 """The modules that the documentation of 0.1 named: old name to new, both below `csdm_jax`."""
+
+RENAMED = {"compare": "compare_methods"}
+"""Old name to new, of what `csdm_jax` offers: `csdm_jax.compare` is the module of the command."""
+
+
+def present(name: str) -> str:
+    """The name that what `name` asks for has today; warns where it is another."""
+    if name in RENAMED:
+        warnings.warn(
+            f"csdm_jax.{name}() is csdm_jax.{RENAMED[name]}() since 0.2; the old name goes with "
+            "0.3",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    return RENAMED.get(name, name)
 
 
 class _Finder:

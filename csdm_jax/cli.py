@@ -27,7 +27,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "distil": Command("csdm_jax.main", "distil", "distils a data set, tests, reports"),
-    "compare": Command("csdm_jax.comparing", "distil", "several methods, and their differences"),
+    "compare": Command("csdm_jax.compare", "distil", "several methods, and their differences"),
     "score": Command("csdm_jax.score", "distil", "tests any distilled set"),
     "export": Command("csdm_jax.export", "distil", "writes a distilled set for other code"),
     "import": Command("csdm_jax.import_set", "distil", "reads the set of other code"),

@@ -27,6 +27,12 @@ _STAGE = flags.DEFINE_enum(
     ["all", *stages.STAGES],
     "Run one stage on what the stages before it left in the working directory.",
 )
+_ONLY = flags.DEFINE_string(
+    "only",
+    None,
+    "Distil and evaluate the sets of this method of the configuration alone, and report nothing; "
+    "others may run in other processes meanwhile, as csdm compare --jobs has them.",
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Run together with the other processes of a cluster: see launch/."
 )
@@ -49,11 +55,26 @@ def run(config: Any) -> tuple[Path, list[dict[str, Any]]]:
     Returns:
       Its working directory, and the rows of its table, where there is one yet.
     """
-    if _DISTRIBUTED.value or _COORDINATOR.value is not None:
+    join()
+    folder = FLAGS.directory(config)
+    return folder, stages.run(config, folder, stage=_STAGE.value, only=_ONLY.value)[1]
+
+
+def join() -> None:
+    """Joins the cluster that the flags describe, if they do."""
+    if is_distributed():
         cluster.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     logging.info("devices: %s", jax.devices())
-    folder = FLAGS.directory(config)
-    return folder, stages.run(config, folder, stage=_STAGE.value)[1]
+
+
+def is_distributed() -> bool:
+    """Whether the flags describe a cluster."""
+    return _DISTRIBUTED.value or _COORDINATOR.value is not None
+
+
+def is_part() -> bool:
+    """Whether the flags ask for one stage or one method alone."""
+    return _ONLY.value is not None or _STAGE.value != "all"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from csdm_jax.experiment import command_line
 from csdm_jax.experiment.config import OF_THE_RUN
 from csdm_jax.reporting.table import gather, run_folders, table
 from csdm_jax.runtime import paths
+from csdm_jax.sets.tracks import with_soft
 
 USAGE = "usage: csdm report FOLDER [FOLDER ...]"
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(USAGE)
     with command_line.reported():
         runs = [run for name in argv for run in run_folders(paths.given(name))]
-        print(table(gather(runs, OF_THE_RUN)))
+        print(table(gather(with_soft(runs), OF_THE_RUN)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ FLOORS = {
 }
 COMMANDS = {
     "cli",
-    "comparing",
+    "compare",
     "export",
     "import_set",
     "main",

@@ -133,3 +133,11 @@ def test_modules_that_moved_keep_their_old_names_with_a_warning():
 def test_every_old_name_leads_to_a_module(old, new):
     assert importlib.util.find_spec(f"csdm_jax.{new}").origin
     assert importlib.util.find_spec(f"csdm_jax.{old}").loader._name == f"csdm_jax.{new}"
+
+
+def test_a_function_that_was_renamed_keeps_its_old_name_with_a_warning():
+    # The attribute itself is the command's module once something has imported that.
+    with pytest.warns(
+        DeprecationWarning, match=r"csdm_jax\.compare\(\) is csdm_jax\.compare_methods"
+    ):
+        assert csdm_jax.__getattr__("compare") is csdm_jax.compare_methods

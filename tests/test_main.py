@@ -30,8 +30,8 @@ SMALL = (
 )
 
 
-def run(*flags):
-    command = [sys.executable, "-m", "csdm_jax.main", "--config=configs/digits_lt.py", *flags]
+def run(*flags, command="main"):
+    command = [sys.executable, "-m", f"csdm_jax.{command}", "--config=configs/digits_lt.py", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
@@ -57,7 +57,6 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
         "images.png",
         "metrics.jsonl",
         "report.html",
-        "settled.json",
         "spectrum.json",
         "steps.gif",
         "table.json",
@@ -66,12 +65,30 @@ def test_one_command_runs_every_stage_and_prints_the_table(finished):
     }
 
 
+def test_methods_side_by_side_give_what_they_give_one_after_the_other(finished, tmp_path):
+    pool = f"--config.extractors.pool_dir={finished[0] / 'extractors'}"
+    flags = (*SMALL, pool, "--methods=random,dm", "--jobs=2", f"--workdir={tmp_path}")
+    result = run(*flags, command="compare")
+    assert result.returncode == 0, result.stderr
+    for method in ("random", "dm"):
+        assert (tmp_path / "jobs" / method / "run.log").stat().st_size
+    for theirs, ours in (("dm-seed0", "."), ("dm-seed1",) * 2, ("random-seed1",) * 2):
+        one, other = finished[0] / "runs" / theirs, tmp_path / "runs" / ours
+        other = tmp_path if ours == "." else other
+        assert (one / "distilled.npz").read_bytes() == (other / "distilled.npz").read_bytes()
+        cards = [json.loads((folder / "card.json").read_text()) for folder in (one, other)]
+        assert cards[0]["accuracies"] == cards[1]["accuracies"]
+    assert "| random | dm | " in result.stdout
+    assert "Comparison of methods</h2>" in (tmp_path / "report.html").read_text()
+
+
 def test_the_card_says_all_that_a_user_of_the_images_needs(finished):
     workdir, _ = finished
     card = json.loads((workdir / "card.json").read_text())
     assert card["method"] == "csdm" and card["layout"] == "NHWC, class-major"
     assert card["value_range"] == [0.0, 1.0] and len(card["mean"]) == 1
     assert card["class_names"] == [str(digit) for digit in range(10)]
+    assert "unit features" in card["deviations"]
     assert card["data"]["rule"] == "seeded" and len(card["data"]["sha256"]) == 64
     assert card["config"]["distill"]["steps"] == 4
     assert set(card["versions"]) >= {"csdm_jax", "jax", "flax", "python"}

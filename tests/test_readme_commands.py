@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 ELSEWHERE = {
     "extending.md",
     "install.md",
+    "labels.md",
     "long-tailed-folder.md",
     "own-data.md",
     "python-api.md",

@@ -1,10 +1,10 @@
-"""The method for arrays in memory: `distil`, `evaluate`, `compare`, and what registers one's own.
+"""The method for arrays in memory: distil, evaluate, compare, and what registers one's own.
 
 The same engine as the command line: configurations, stages, checkpoints, files in a folder. A call
 with the same arguments goes on where an earlier one was stopped, or returns what it has made.
 """
 
-from csdm_jax.api.comparing import Comparison, compare
+from csdm_jax.api.comparing import Comparison, compare_methods
 from csdm_jax.api.distilling import Distilled, distil
 from csdm_jax.api.evaluating import Evaluation, evaluate
 from csdm_jax.api.registering import (
@@ -18,7 +18,7 @@ __all__ = [
     "Comparison",
     "Distilled",
     "Evaluation",
-    "compare",
+    "compare_methods",
     "distil",
     "evaluate",
     "register_data",

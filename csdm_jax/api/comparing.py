@@ -31,7 +31,7 @@ class Comparison:
         return "\n".join([table.table(self.rows), *paired_text(self.rows, self.differences)])
 
 
-def compare(
+def compare_methods(
     images: Any,
     labels: Any,
     methods: Sequence[str] = ("random", "dm", "csdm"),

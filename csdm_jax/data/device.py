@@ -106,17 +106,47 @@ def _from_some_classes(
 ) -> Ragged:
     class_key, row_key = jax.random.split(key)
     drawn = jax.random.choice(class_key, len(counts), (classes_per_step,), replace=False)
-    classes = jnp.sort(drawn).astype(jnp.int32)
+    return draw_of_classes(counts, row_key, jnp.sort(drawn).astype(jnp.int32), per_class)
+
+
+def draw_of_classes(
+    counts: tuple[int, ...] | np.ndarray, key: jax.Array, classes: jax.Array, per_class: int
+) -> Ragged:
+    """Distinct images of the given classes, like those of `draw_class_batches`.
+
+    Args:
+      counts: images per class (static).
+      key: PRNG key; the draw is a pure function of it and of the classes.
+      classes: int32 `[k]`; which they are need not be known when compiling, so each has the rows
+        of the largest class of all, and small ones are padded.
+      per_class: largest number of images per class, at least 1 (static).
+    """
+    counts = np.asarray(counts)
     own = jnp.asarray(counts)[classes][:, None]
     size = int(min(counts.max(), per_class))
-    order = _largest(jax.random.uniform(row_key, (classes_per_step, counts.max())), own, size)
+    order = _largest(jax.random.uniform(key, (len(classes), counts.max())), own, size)
     starts = jnp.asarray(np.cumsum(counts) - counts)[classes][:, None]
     present = jnp.arange(size) < own
     rows = starts + jnp.where(present, order, 0)
-    sizes = (size,) * classes_per_step
+    sizes = (size,) * len(classes)
     return Ragged(
         rows.ravel().astype(jnp.int32), sizes, classes, present.ravel().astype(jnp.float32)
     )
+
+
+def draw_any(size: int, key: jax.Array, count: int) -> Ragged:
+    """Images of the whole set, drawn uniformly with replacement; their one "class" is none.
+
+    Args:
+      size: images in the set (static).
+      key: PRNG key; the draw is a pure function of it.
+      count: images to draw (static).
+
+    Returns:
+      Rows, int32 `[count]`.
+    """
+    rows = jax.random.randint(key, (count,), 0, size)
+    return Ragged(rows, (count,), jnp.zeros(1, jnp.int32))
 
 
 def _largest(scores: jax.Array, counts: jax.Array | np.ndarray, size: int) -> jax.Array:

@@ -12,6 +12,7 @@ import numpy as np
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation.context import Context
 from csdm_jax.networks import Network
+from csdm_jax.parameterisations import Stored
 from csdm_jax.training.extractors import Pool
 
 CHUNK = 1024
@@ -34,12 +35,12 @@ def each(stacked: Any) -> Iterator[Any]:
         yield jax.tree.map(lambda leaf, k=k: leaf[k], weights)
 
 
-def chunks(count: int) -> Iterator[np.ndarray]:
+def chunks(count: int, most: int = CHUNK) -> Iterator[np.ndarray]:
     """Positions 0 to `count` in pieces, int `[m]`, the last one filled up by repetition.
 
     Their sizes are powers of two, so that classes of many sizes need few programs.
     """
-    size = min(CHUNK, 1 << (count - 1).bit_length())
+    size = min(most, 1 << (count - 1).bit_length())
     for first in range(0, count, size):
         yield np.resize(np.arange(first, min(first + size, count)), size)
 
@@ -85,3 +86,20 @@ def mean_logits(
     """
     every = [outputs(context, params, images, count)[0] for params in each(pool.trained)]
     return np.mean(every, axis=0)
+
+
+def stored_logits(context: Context, pool: Pool, stored: Stored) -> np.ndarray:
+    """Soft labels of stored images, float32 `[n, K]`.
+
+    Args:
+      context: network, normalisation and parameterisation.
+      pool: its trained networks label.
+      stored: synthetic images.
+
+    Returns:
+      `mean_logits` at what each stored image decodes to, their mean over its tiles.
+    """
+    form = context.parameterisation
+    decoded = np.asarray(form.decode(stored))
+    logits = mean_logits(context, pool, decoded.__getitem__, len(decoded))
+    return logits.reshape(-1, form.tiles, logits.shape[-1]).mean(axis=1)

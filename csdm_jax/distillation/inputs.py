@@ -2,11 +2,13 @@
 
 A phase draws the rows of its batch by its key. On a device the images are gathered inside the
 compiled step; images that stay on the host are read one step ahead and handed to it. Where a phase
-has views, a batch is drawn by the number of its view, and read when that is made.
+has views, a batch is drawn by the number of its view, and read when that is made. What a phase
+fetches stays on the host whatever the images do, and is read once a round.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +36,18 @@ class Constants(NamedTuple):
     images: Any
     supplied: tuple[Any, ...]
     key_data: jax.Array
+
+
+class Fed(NamedTuple):
+    """What is read on the host for one step.
+
+    Attributes:
+      pixels: of its batch, where the images stay there; else None.
+      fetched: by its phase, if that fetches.
+    """
+
+    pixels: Any = None
+    fetched: Any = None
 
 
 class Carried(NamedTuple):
@@ -84,8 +98,8 @@ def _from_batches(phase: Phase, devices: Devices) -> stepping.Step:
     """A step that reads a batch of its own."""
 
     def step(state: State, given: Any, index: jax.Array) -> tuple[State, Metrics]:
-        shared, pixels = _shared(given)
-        inputs = _inputs(phase, shared, pixels, index, index)
+        shared, fed = _shared(given)
+        inputs = _inputs(phase, shared, fed, index, index)
         return devices.copy_inside(_watched(phase, state, inputs))
 
     return step
@@ -95,16 +109,16 @@ def _from_views(phase: Phase, at: int, devices: Devices) -> stepping.Step:
     """A step that reads a view, where its phase, the one with number `at`, has some."""
 
     def step(carry: Carried, given: Any, index: jax.Array) -> tuple[Carried, Metrics]:
-        shared, pixels = _shared(given)
+        shared, fed = _shared(given)
         places, kept = list(carry.places), phase.views
         if kept is None:
-            inputs = _inputs(phase, shared, pixels, index, index)
+            inputs = _inputs(phase, shared, fed, index, index)
         else:
             wanted, before = views.number(index, kept), carry.places[at]
             assert before is not None
 
             def make() -> Any:
-                return _view(phase, shared, pixels, wanted)
+                return _view(phase, shared, fed, wanted)
 
             view, places[at] = views.read(kept, before, wanted, make)
             key = _key(shared, wanted)
@@ -115,9 +129,9 @@ def _from_views(phase: Phase, at: int, devices: Devices) -> stepping.Step:
     return step
 
 
-def _shared(given: Any) -> tuple[Constants, Any]:
+def _shared(given: Any) -> tuple[Constants, Fed]:
     """What all steps read, and what a feed has read for this one."""
-    return (given, None) if isinstance(given, Constants) else given
+    return (given, Fed()) if isinstance(given, Constants) else given
 
 
 def _key(shared: Constants, number: jax.Array) -> jax.Array:
@@ -125,21 +139,20 @@ def _key(shared: Constants, number: jax.Array) -> jax.Array:
 
 
 def _inputs(
-    phase: Phase, shared: Constants, pixels: Any, number: jax.Array, index: jax.Array
+    phase: Phase, shared: Constants, fed: Fed, number: jax.Array, index: jax.Array
 ) -> Inputs:
     """Batch and key of a number, of a step or of a view."""
     key, batch = _key(shared, number), None
     if phase.draw is not None:
-        drawn = phase.draw(key)
-        if pixels is None:
-            pixels = shared.images[drawn.values]
+        drawn = phase.rows(key, number)
+        pixels = shared.images[drawn.values] if fed.pixels is None else fed.pixels
         batch = drawn.with_values(pixels)
-    return Inputs(shared.supplied, batch, key, index)
+    return Inputs(shared.supplied, batch, key, index, fetched=fed.fetched)
 
 
-def _view(phase: Phase, shared: Constants, pixels: Any, number: jax.Array) -> Any:
+def _view(phase: Phase, shared: Constants, fed: Fed, number: jax.Array) -> Any:
     assert phase.views is not None
-    return phase.views.make(_inputs(phase, shared, pixels, number, number))
+    return phase.views.make(_inputs(phase, shared, fed, number, number))
 
 
 def _watched(phase: Phase, state: State, inputs: Inputs) -> tuple[State, Metrics]:
@@ -156,9 +169,9 @@ def _no_views(phase: Phase, shared: Constants, pixels: Any) -> views.Places | No
     def one(shared: Constants, number: jax.Array) -> Any:
         given = None
         if shared.images is None and phase.draw is not None:
-            rows = phase.draw(_key(shared, number)).values
+            rows = phase.rows(_key(shared, number), number).values
             given = jnp.zeros((len(rows), *pixels.shape[1:]), pixels.dtype)
-        return _view(phase, shared, given, number)
+        return _view(phase, shared, Fed(given), number)
 
     return views.empty(phase.views, jax.eval_shape(one, shared, jnp.int32(0)))
 
@@ -169,17 +182,47 @@ def constants(data: DeviceData | HostData, supplied: tuple[Any, ...], key: jax.A
     return Constants(images, supplied, jnp.array(jax.random.key_data(key), copy=True))
 
 
-def feed(phase: Phase, data: DeviceData | HostData, key: jax.Array) -> stepping.Feed | None:
-    """For images that stay on the host: what reads a step's batch; None where it reads none."""
-    draw = phase.draw
-    if draw is None or not isinstance(data, HostData):
+def feed(
+    phase: Phase, data: DeviceData | HostData, supplied: tuple[Any, ...], key: jax.Array
+) -> stepping.Feed | None:
+    """What reads on the host for a step of a phase: `Fed`; None where there is nothing to read.
+
+    Args:
+      phase: of the method.
+      data: the training set; a batch is read of one that stays on the host.
+      supplied: what the method needs.
+      key: of the run.
+    """
+    pixels, fetched = _pixels(phase, data, key), _fetched(phase, supplied, key)
+    if pixels is None and fetched is None:
         return None
-    rows_of = jax.jit(lambda index: draw(jax.random.fold_in(key, index)).values)
+    return lambda index: Fed(pixels and pixels(index), fetched and fetched(index))
+
+
+def _pixels(phase: Phase, data: DeviceData | HostData, key: jax.Array) -> stepping.Feed | None:
+    """What reads a step's batch."""
+    if phase.draw is None or not isinstance(data, HostData):
+        return None
+    rows_of = jax.jit(lambda index: phase.rows(jax.random.fold_in(key, index), index).values)
 
     def batch(number: int) -> jax.Array:
         return jnp.asarray(data.take(np.asarray(rows_of(stepping.wrapped(number)))))
 
     return batch if phase.views is None else _FeedOfViews(phase.views, batch)
+
+
+def _fetched(phase: Phase, supplied: tuple[Any, ...], key: jax.Array) -> stepping.Feed | None:
+    """What reads what a phase fetches."""
+    fetch = phase.fetch
+    if fetch is None:
+        return None
+
+    @functools.lru_cache(maxsize=1)  # the steps of a round share it
+    def of_round(number: int) -> Any:
+        own = jax.random.fold_in(key, stepping.wrapped(number))
+        return jax.tree.map(jnp.asarray, fetch(supplied, own, number))
+
+    return lambda index: of_round(index // phase.times)
 
 
 class _FeedOfViews:

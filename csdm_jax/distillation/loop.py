@@ -149,7 +149,9 @@ class Loop:
         _, run_key = jax.random.split(key)
         if rollbacks:
             run_key = jax.random.fold_in(run_key, np.uint32(2**32 - rollbacks))
-        feeds = tuple(inputs.feed(phase, self.data, run_key) for phase in self.method.phases)
+        feeds = tuple(
+            inputs.feed(phase, self.data, self.supplied, run_key) for phase in self.method.phases
+        )
         return inputs.constants(self.data, self.supplied, run_key), feeds
 
     def run(

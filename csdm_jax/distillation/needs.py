@@ -41,4 +41,21 @@ class Trajectories:
     every: int = 1
 
 
-Need = Pool | Teacher | Untrained | Trajectories
+@dataclasses.dataclass(frozen=True)
+class Experts:
+    """Weights after every epoch of trainings of their own, `csdm_jax.training.experts`.
+
+    They stay on the host: a phase's `fetch` reads the snapshots of a round. A method that needs
+    them has the fields `csdm_jax.training.settings.EXPERTS`.
+
+    Attributes:
+      flat: whether trained for flat minima, by `experts.sharpness`.
+      balanced: whether by `experts.balancing_decay`, with a second stage that trains the classifier
+        on classes in equal parts.
+    """
+
+    flat: bool = False
+    balanced: bool = False
+
+
+Need = Pool | Teacher | Untrained | Trajectories | Experts

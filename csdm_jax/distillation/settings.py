@@ -51,6 +51,8 @@ FIELDS = {
     "distill.learning_rate": Field(1e-3, RATE),
     "distill.momentum": Field(0.9, MOMENTUM),
     "distill.weight_decay": Field(5e-4, UNIT),
+    # Share of the learning rate that a cosine leaves at the end of the run; 1 leaves it all.
+    "distill.cosine_to": Field(1.0, UNIT),
     "distill.plateau_factor": Field(0.5, number(0.0, 1.0, open_ends=True)),
     # Patience counts windows, of which the mean loss is watched: a single step's is too noisy
     # (benchmarks/plateau.py).

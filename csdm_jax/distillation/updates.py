@@ -36,9 +36,12 @@ class Updates:
         self._parameterisation = parameterisation
         self._num_classes = num_classes
         self.some_classes = settings.classes_per_step not in (0, num_classes)
+        rate = settings.learning_rate
+        if settings.cosine_to < 1:
+            rate = optax.cosine_decay_schedule(rate, settings.steps, settings.cosine_to)
         self._optimiser = optimiser(
             settings.optimiser,
-            settings.learning_rate,
+            rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )

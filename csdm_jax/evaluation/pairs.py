@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from csdm_jax.evaluation import statistics
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.storage import files
 
 Networks = dict[tuple[int, str, int], dict[str, float]]
@@ -49,22 +49,26 @@ class Difference:
         return statistics.p_value(self.seed_means)
 
 
-def networks(folder: Path, method: str | None = None) -> Networks:
+def networks(folder: Path, method: str | None = None, *, soft: bool = False) -> Networks:
     """Accuracies of every network of the runs of one method in a working directory.
 
     Args:
       folder: the working directory.
       method: which, where the directory has several.
+      soft: whether of networks trained with the soft labels of the shared teacher
+        (`csdm_jax.sets.tracks`), rather than with the labels of the method's own.
 
     Raises:
       ValueError: when the folder has no evaluated run, or those of several methods.
     """
     found: Networks = {}
     methods = set()
-    for path in sorted(
-        itertools.chain(folder.glob(distilled.CARD), folder.glob("runs/*/card.json"))
-    ):
-        card = files.read_sealed_json(path)
+    runs = sorted(itertools.chain(folder.glob(distilled.CARD), folder.glob("runs/*/card.json")))
+    for run in (path.parent for path in runs):
+        track = tracks.soft(run) if soft else run
+        if track is None:
+            continue
+        card = files.read_sealed_json(track / distilled.CARD)
         if method not in (None, card["method"]):
             continue
         methods.add(card["method"])

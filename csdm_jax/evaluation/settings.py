@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from csdm_jax import networks
 from csdm_jax.augment import MODES
+from csdm_jax.evaluation.softening import CORRECTIONS
 from csdm_jax.runtime.fields import (
+    FLAG,
     FRACTIONS,
     MOMENTUM,
     RATE,
@@ -27,6 +29,11 @@ FIELDS = {
     # "tuning" looks at training images outside the long-tailed set: for choosing settings.
     "evaluate.on": Field("test", choice(("test", "tuning"))),
     "evaluate.networks": Field(("convnet",), several(choice(networks.NETWORKS), least=1)),
+    # Beside the set's own labels, soft ones by the mean of the extractors: their logits divided by
+    # the temperature; "adsa" corrects them for the sizes of the classes.
+    "evaluate.soft_labels": Field(False, FLAG),
+    "evaluate.soft_temperature": Field(1.0, number(0.1, 100.0)),
+    "evaluate.soft_correction": Field("none", choice(CORRECTIONS)),
     "evaluate.count": Field(5, integer(1, 1000)),
     "evaluate.seed": Field(1000, SEED),
     "evaluate.epochs": Field(2000, integer(1, 1_000_000)),

@@ -77,11 +77,14 @@ MAY_CHANGE = (
     "distill.on_nonfinite",
     "evaluate.networks",
     "evaluate.count",
+    "evaluate.soft_labels",
 )
 """Fields that may change when a run is taken up again: it is recorded otherwise, or extended."""
 
+SOFTENING = ("evaluate.soft_temperature", "evaluate.soft_correction")
+"""Fields that nothing depends on but soft labels, whose card says them itself."""
 
-OF_THE_RUN = ("method", *(name for name in MAY_CHANGE if name != "distill.steps"))
+OF_THE_RUN = ("method", *(n for n in MAY_CHANGE if n != "distill.steps"), *SOFTENING)
 """Fields that may differ between the runs of one row of a table."""
 
 
@@ -137,7 +140,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for flat in (defaults | before, now)
     )
     changed = [n for n in {**before, **now} if before.get(n) != now.get(n)]
-    found = [n for n in changed if n not in MAY_CHANGE]
+    free = MAY_CHANGE if before["evaluate.soft_labels"] else (*MAY_CHANGE, *SOFTENING)
+    found = [n for n in changed if n not in free]
     # The first seed of the method writes to the working directory itself.
     if before.get("distill.seeds", [None])[0] != now["distill.seeds"][0]:
         found.append("distill.seeds")
@@ -166,7 +170,7 @@ def fewer(before: Any, now: Any) -> list[str]:
     old, new = flatten(before), flatten(now)
     lists = ("baselines", "distill.seeds", "evaluate.networks")
     found = [name for name in lists if set(old.get(name, ())) - set(new[name])]
-    numbers = ("distill.steps", "evaluate.count")
+    numbers = ("distill.steps", "evaluate.count", "evaluate.soft_labels")
     found += [name for name in numbers if old.get(name, 0) > new[name]]
     return [f"{name}: {old[name]!r} -> {new[name]!r}" for name in found]
 

@@ -6,6 +6,7 @@ baselines write to `runs/<method>-seed<k>` in it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -35,12 +36,13 @@ from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
 from csdm_jax.storage import events, files
-from csdm_jax.training import extractors, trajectories
+from csdm_jax.training import experts, extractors, trajectories
+from csdm_jax.training.experts import Experts
 from csdm_jax.training.trainer import Recipe, Trainer
 
 TUNING_PER_CLASS = 500
-SETTLED = "settled.json"
-"""What methods have set for themselves, in the working directory."""
+SETTLED = "settled"
+"""Folder in the working directory: what methods have set for themselves, a file each."""
 
 
 def _load(settings: Any) -> data.Dataset:
@@ -105,6 +107,7 @@ class Experiment:
         self.first = self._first_images(dataset)
         self.codec.check(self.dataset.image_shape)
         self._check_ipc()
+        self._check_form()
         self.network = self.create_network(config.network.name)
         self.normaliser = Normaliser(self.dataset.mean, self.dataset.std)
         self._check_late_settings()
@@ -152,6 +155,19 @@ class Experiment:
                 "--config.distill.reuse_images=True to use real images more than once",
             )
 
+    def _check_form(self) -> None:
+        """Refuses a parameterisation of classes with too few stored images, or no real ones."""
+        settings = self.config.distill
+        if not isinstance(self.codec, parameterisations.OfClasses):
+            return
+        self.codec.check_ipc(self.dataset.image_shape, settings.ipc)
+        if self.sketched is not None and self.first is None:
+            raise ValueError(
+                f"distill.parameterisation = {settings.parameterisation!r} is fitted to real "
+                "images, and a start from noise beside sketches has none: choose another "
+                "distill.initialisation, or 'pixels' or 'mosaic'"
+            )
+
     def _check_late_settings(self) -> None:
         """Builds now what is needed only hours later, so that a mistake shows at once."""
         config = self.config
@@ -179,7 +195,7 @@ class Experiment:
         return Experiment(config, self.workdir, self)
 
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
-        """A network for this data, as wide as `config.network` says; the ConvNet as deep, too."""
+        """A network for this data, as wide as `config.network` says; a ConvNet as deep, too."""
         dataset = self.dataset
         return network_of(
             self.config.network, name, dataset.num_classes, dataset.image_shape, dtype
@@ -328,6 +344,44 @@ class Experiment:
         cluster.wait("the trajectories")
         return cluster.broadcast(found)
 
+    @functools.cache  # noqa: B019
+    def experts(self, flat: bool, balanced: bool) -> Experts:
+        """Networks whose whole training is kept: opened, or trained where they are missing.
+
+        Processes that are not the first hold what the first has on its disk.
+
+        Args:
+          flat, balanced: see `csdm_jax.distillation.needs.Experts`.
+        """
+        on_host, settings = self.stays_on_host, self.config.experts
+        more = settings.classifier_epochs if balanced else 0
+        if not cluster.is_first():
+            found = experts.like(self.network, settings.count, settings.epochs, more)
+        else:
+            found = self._own_experts(flat, balanced, more, on_host)
+        cluster.wait("the experts")
+        return Experts(cluster.broadcast(found.rows), found.epochs)
+
+    def _own_experts(self, flat: bool, balanced: bool, more: int, on_host: bool) -> Experts:
+        settings = self.config.experts
+        own = recipe(settings)
+        if flat:
+            radius, gap = settings.sharpness, settings.surrogate_gap
+            own = dataclasses.replace(own, sharpness=radius, surrogate_gap=gap)
+        if balanced:
+            own = dataclasses.replace(own, weight_decay=settings.balancing_decay)
+        trainer = Trainer(self.network, own, self.normaliser, self.config.parallel)
+        described = {"experts": dataclasses.asdict(own), "seed": settings.seed}
+        return experts.ensure_experts(
+            self._pool_folder,
+            described | self._of_any_network(self.network, self.data_identity),
+            trainer=trainer,
+            data=self._for_training(self.host, on_host),
+            count=settings.count,
+            seed=settings.seed,
+            classifier_epochs=more,
+        )
+
     def _own_pool(self, on_host: bool) -> extractors.Pool:
         settings = self.config.extractors
         if not cluster.is_first():
@@ -385,15 +439,24 @@ class Experiment:
         self, network: networks.Network, identity: dict[str, Any]
     ) -> dict[str, Any]:
         """All that the weights of a pool on the images of that identity depend on."""
-        described = self.config.extractors.to_dict() | {
+        described = self.config.extractors.to_dict() | self._of_any_network(network, identity)
+        for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
+            del described[field]
+        for field in ("consistency", "reweighting"):  # pools are older than these
+            if not described[field]:
+                del described[field]
+        return described
+
+    def _of_any_network(
+        self, network: networks.Network, identity: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the weights of a network that is trained on these images depend on, but for how."""
+        return {
             "network": self.config.network.to_dict() | {"name": network.name},
             "data": identity,
             "mean": self.dataset.mean,
             "std": self.dataset.std,
         }
-        for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
-            del described[field]
-        return described
 
     def trained_extractor(self) -> Any | None:
         """Weights of the first extractor, when it has been trained; nothing is trained here."""
@@ -432,7 +495,7 @@ class Experiment:
         settings = {
             name: value
             for name, value in self._evaluation(augmented, lr).to_dict().items()
-            if name not in ("networks", "count", "seed")
+            if name not in ("networks", "count", "seed") and not name.startswith("soft_")
         }
         return settings | {
             "format": evaluate.FORMAT,
@@ -528,9 +591,9 @@ class Experiment:
 
     def _kept(self, method: str) -> dict[str, Any] | None:
         """What an earlier call has settled for this method and configuration."""
-        path = self.workdir / SETTLED
+        path = self._settled_file(method)
         try:
-            found = files.read_sealed_json(path).get(method, {})
+            found = files.read_sealed_json(path)
         except FileNotFoundError:
             return None
         except files.DamagedError as error:
@@ -539,10 +602,11 @@ class Experiment:
         return found.get("fields") if found.get("identity") == self._settled_by(method) else None
 
     def _keep(self, method: str, fields: dict[str, Any]) -> None:
-        path = self.workdir / SETTLED
-        before = files.read_sealed_json(path) if path.exists() else {}
         own = {"identity": self._settled_by(method), "fields": fields}
-        files.write_sealed_json(path, before | {method: own})
+        files.write_sealed_json(self._settled_file(method), own)
+
+    def _settled_file(self, method: str) -> Path:
+        return self.workdir / SETTLED / f"{method}.json"
 
     def _settled_by(self, method: str) -> str:
         """SHA-256 of what the fields depend on."""
@@ -564,6 +628,11 @@ class Experiment:
     def runs(self) -> list[tuple[str, int]]:
         """All (method, distillation seed) pairs, the baselines first."""
         return runs_of(self.config)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, the baselines first."""
+        return tuple(dict.fromkeys(method for method, _ in self.runs))
 
     def folder(self, method: str, seed: int) -> Path:
         """Where a run writes."""
@@ -606,8 +675,9 @@ def network_of(
     image_shape: tuple[int, int, int],
     dtype: str = "float32",
 ) -> networks.Network:
-    """A network as wide as the section `network` says; the ConvNet as deep, too."""
-    depth = {"depth": settings.depth} if name == "convnet" else {}
+    """A network as wide as the section `network` says; a ConvNet as deep, too."""
+    deep = hasattr(networks.NETWORKS.get(name), "depth")
+    depth = {"depth": settings.depth} if deep else {}
     return networks.create(
         name,
         num_classes=num_classes,
@@ -632,4 +702,6 @@ def recipe(settings: Any) -> Recipe:
         augmentation=Augmentation.parse(settings.augmentation, mode=settings.augmentation_mode),
         cutmix=settings.cutmix,
         logit_adjustment=settings.get("logit_adjustment", 0.0),
+        consistency=settings.get("consistency", 0.0),
+        reweighting=settings.get("reweighting", 0.0),
     )

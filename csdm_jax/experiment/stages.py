@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,32 @@ from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import saved, supplies
+from csdm_jax.experiment import labelling, saved, supplies
 from csdm_jax.experiment.experiment import Experiment
-from csdm_jax.reporting import page, spectra, table
+from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.version import __version__
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.storage import files, lock
 from csdm_jax.storage.journal import METRICS
 from csdm_jax.training import extractors
 
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
-EVALUATION = "evaluation_format"
-"""Field of a card: the format of the evaluation whose accuracies it holds."""
+JOBS = "jobs"
+"""Folder of a working directory: a folder each for methods that run in processes of their own."""
+EVALUATION = labelling.EVALUATION
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
 def run(
-    config: Any, workdir: Path, *, stage: str = "all", dataset: Dataset | None = None
+    config: Any,
+    workdir: Path,
+    *,
+    stage: str = "all",
+    dataset: Dataset | None = None,
+    only: str | None = None,
 ) -> tuple[Experiment, list[dict]]:
     """Runs an experiment, or one stage of it, from where an earlier call left it.
 
@@ -54,6 +60,8 @@ def run(
       workdir: made when missing.
       stage: "all" or one of `STAGES`.
       dataset: in place of the one that the configuration names.
+      only: one of the methods, whose sets alone are distilled and evaluated, and nothing reported;
+        others may run in other processes meanwhile.
 
     Returns:
       The experiment and the rows of its result table (empty before evaluation).
@@ -62,10 +70,31 @@ def run(
       ConfigError: for a configuration that breaks a rule, or another one than the directory's.
       LockedError: when another process works in the directory.
       Interrupted: when a signal asked for the end.
+      ValueError: for a method that is not among the configuration's.
       FloatingPointError: when a number is no longer finite.
       MissingError: when the report needs a package that is not installed.
       ValueError, OSError: for data that cannot be used, and files that cannot be written.
     """
+    experiment = prepared(config, workdir, stage=stage, dataset=dataset)
+    wanted = (only,) if only else experiment.methods
+    if not {*wanted} <= {*experiment.methods}:
+        raise ValueError(f"only = {only!r}: it must be one of {', '.join(experiment.methods)}")
+    done = [one for one in STAGES if stage in ("all", one)]
+    if only:
+        done = [one for one in done if one in ("distill", "evaluate")]
+    if not cluster.is_first():
+        follow(experiment, done, wanted)
+        return experiment, []
+    with claimed(experiment, only):
+        rows = _run_stages(experiment, done, wanted)
+    cluster.wait("the end")
+    return experiment, rows
+
+
+def prepared(
+    config: Any, workdir: Path, *, stage: str = "all", dataset: Dataset | None = None
+) -> Experiment:
+    """The experiment, looked through for what would stop it; arguments and errors as of `run`."""
     if stage in ("all", "report"):
         extras.check("report", "jinja2", "matplotlib")
     experiment = Experiment(config, workdir, dataset=dataset)
@@ -74,44 +103,77 @@ def run(
     if stage == "report":
         experiment.check_images("show")
     logging.info("%s", table.describe_data(experiment.dataset.name, experiment.longtail))
-    if not cluster.is_first():
-        _follow(experiment, stage)
-        return experiment, []
-    with lock.held(experiment.workdir), _claimed(experiment):
-        rows = _run_stages(experiment, stage)
-    cluster.wait("the end")
-    return experiment, rows
+    return experiment
 
 
-def _follow(experiment: Experiment, stage: str) -> None:
+def follow(experiment: Experiment, stages: Collection[str], wanted: Sequence[str]) -> None:
     """The part of a process that is not the first: the pool it is told, and every step."""
-    if stage in ("all", "extractors"):
+    if "extractors" in stages:
         _supply(experiment)
+    if _evaluates_alone(stages):
+        _supply_teacher(experiment)
     for method, seed in experiment.runs:
-        if stage in ("all", "distill") and not cluster.first_says(False):
+        if method in wanted and "distill" in stages and not cluster.first_says(False):
             distill(experiment.of(method), method, seed, identity={})
     cluster.wait("the end")
 
 
-def _run_stages(experiment: Experiment, stage: str) -> list[dict]:
+def _evaluates_alone(stages: Collection[str]) -> bool:
+    """Whether sets that lie there are evaluated, and no stage before has supplied anything."""
+    return [*stages] == ["evaluate"]
+
+
+def _run_stages(
+    experiment: Experiment, stages: Collection[str], wanted: Sequence[str]
+) -> list[dict]:
     interruption.check("before the first stage")
-    if stage in ("all", "extractors"):
+    if "extractors" in stages:
         extractor_stage(experiment)
-    for method, seed in experiment.runs:
-        interruption.check("between two runs")
-        own = experiment.of(method)
-        if stage in ("all", "distill"):
-            distill_stage(own, method, seed)
-        if stage in ("all", "evaluate"):
-            evaluate_stage(own, method, seed)
-    if stage in ("all", "report"):
+    if _evaluates_alone(stages):
+        _supply_teacher(experiment)
+    for method in wanted:
+        method_stages(experiment, method, stages)
+    if "report" in stages:
         interruption.check("before the report")
         return report_stage(experiment)
     return []
 
 
+def method_stages(
+    experiment: Experiment, method: str, stages: Collection[str] = ("distill", "evaluate")
+) -> None:
+    """Distils and evaluates the sets of one method, those of all seeds."""
+    own = experiment.of(method)
+    for seed in experiment.config.distill.seeds:
+        interruption.check("between two runs")
+        if "distill" in stages:
+            distill_stage(own, method, seed)
+        if "evaluate" in stages:
+            evaluate_stage(own, method, seed)
+
+
 @contextlib.contextmanager
-def _claimed(experiment: Experiment) -> Iterator[None]:
+def claimed(experiment: Experiment, only: str | None = None) -> Iterator[None]:
+    """The working directory for this process alone, or one method's part of it.
+
+    Args:
+      experiment: it may not begin where another configuration has begun.
+      only: a method, where others run in other processes.
+
+    Raises:
+      LockedError: where another process works in it, at all methods or at one of them.
+      ConfigError: for another configuration than the directory's.
+    """
+    parts = experiment.workdir / JOBS
+    with lock.held(parts / only if only else experiment.workdir), _claim(experiment):
+        for part in [] if only else parts.glob("*"):
+            with lock.held(part):  # a process whose parent was killed may still work there
+                pass
+        yield
+
+
+@contextlib.contextmanager
+def _claim(experiment: Experiment) -> Iterator[None]:
     """Refuses a directory that another configuration has begun; leaves this one there.
 
     A first stage that fails before it has written anything leaves nothing.
@@ -170,7 +232,7 @@ def extractor_stage(experiment: Experiment) -> None:
     """Makes what the methods need, and says how good a pool is (nothing is selected by it)."""
     start = time.monotonic()
     if not _supply(experiment):
-        logging.info("extractors: no method needs any")
+        logging.info("extractors: no method needs a pool")
         return
     pool = experiment.pool
     if not experiment.tested:
@@ -191,12 +253,26 @@ def extractor_stage(experiment: Experiment) -> None:
 def _supply(experiment: Experiment) -> bool:
     """Makes what the methods of all runs need; whether the configuration's pool is among it."""
     pooled = False
-    for method in dict.fromkeys(method for method, _ in experiment.runs):
+    for method in experiment.methods:
         own = experiment.of(method)
         supplies.supplied(own, method)
         wanted = any(isinstance(one, Pool | Teacher) for one in methods.kind(method).needs)
         pooled |= own is experiment and wanted
+    if experiment.config.evaluate.soft_labels:
+        pooled |= experiment.pool.size > 0
     return pooled
+
+
+def _supply_teacher(experiment: Experiment) -> None:
+    """Has every process take part in making the extractors, where labels are to come from them."""
+    if not experiment.config.evaluate.soft_labels:
+        return
+    missing = cluster.is_first() and not all(
+        labelling.is_labelled(experiment.of(method), experiment.folder(method, seed))
+        for method, seed in experiment.runs
+    )
+    if cluster.first_says(missing):
+        logging.info("%d extractors label the images", experiment.pool.size)
 
 
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
@@ -255,6 +331,7 @@ def _card(experiment: Experiment, method: str, seed: int, finished: Finished) ->
     dataset = experiment.dataset
     return {
         "method": method,
+        "deviations": methods.deviations(method),
         "seed": seed,
         "ipc": experiment.config.distill.ipc,
         "value_range": [0.0, 1.0],
@@ -309,10 +386,13 @@ def changed_fields(card: dict[str, Any], config: Any) -> list[str]:
 
 
 def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
-    """Trains fresh networks on a saved set and adds their accuracies to its card."""
+    """Trains fresh networks on a saved set and adds their accuracies to its card.
+
+    And on the same images with soft labels, where the configuration asks for these.
+    """
     start = time.monotonic()
     folder = experiment.folder(name, seed)
-    result, card = distilled.load(folder)
+    _, card = distilled.load(folder)
     _check_same_run(experiment, name, seed, folder, card)
     if card["config"]["distill"]["steps"] != experiment.config.distill.steps:
         raise ValueError(
@@ -320,6 +400,21 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             f"config.distill.steps is {experiment.config.distill.steps}: run the stage 'distill' "
             "there first"
         )
+    _evaluate(experiment, folder, seed, f"evaluate {name} seed {seed}")
+    _add_timing(folder, evaluation=time.monotonic() - start)
+    if experiment.config.evaluate.soft_labels:
+        start = time.monotonic()
+        if not labelling.is_labelled(experiment, folder):
+            labelling.label(experiment, folder)
+        _evaluate(
+            experiment, folder / tracks.FOLDER, seed, f"evaluate {name} seed {seed}, soft labels,"
+        )
+        _add_timing(folder, soft_evaluation=time.monotonic() - start)
+
+
+def _evaluate(experiment: Experiment, folder: Path, seed: int, label: str) -> None:
+    """Trains fresh networks on the set in a folder and adds their accuracies to its card."""
+    result, card = distilled.load(folder)
     accuracies = {}
     for architecture in experiment.config.evaluate.networks:
         identity = {
@@ -332,7 +427,7 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
             *result.training_data(),
             lr=result.lr,
             kept=evaluate.ResultStore(folder / "evaluations" / architecture, identity),
-            label=f"evaluate {name} seed {seed} {architecture}",
+            label=f"{label} {architecture}",
             replicate=seed,
         )
         accuracies[architecture] = [vars(one) for one in evaluations]
@@ -340,11 +435,17 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
     tested = int((np.asarray(experiment.test_set.labels) >= 0).sum())  # the rest is padding
     scored = {"accuracies": accuracies, "test_images": tested, EVALUATION: evaluate.FORMAT}
     distilled.save(folder, result, card | scored)
-    _add_timing(folder, evaluation=time.monotonic() - start)
 
 
-def report_stage(experiment: Experiment) -> list[dict]:
-    """Draws what is finished; returns the rows of the table."""
+def report_stage(experiment: Experiment, comparison: dict[str, Any] | None = None) -> list[dict]:
+    """Draws what is finished; returns the rows of the table.
+
+    Args:
+      experiment: at least one of its sets is there.
+      comparison: numbers of `csdm_jax.reporting.compared`; those of an earlier comparison in the
+        working directory, brought up to date, when left out.
+    """
+    comparison = comparison or compared.renewed(experiment.workdir, experiment.methods)
     host, names = experiment.host, experiment.dataset.class_names
     folders = [experiment.folder(*one) for one in experiment.runs]
     if (experiment.workdir / distilled.CARD).exists():
@@ -355,7 +456,8 @@ def report_stage(experiment: Experiment) -> list[dict]:
         label: host.take(first[label] + np.arange(min(page.SHOWN_IMAGES, host.counts[label])))
         for label in page.shown_classes(host.counts)
     }
-    return table.write(experiment.workdir, folders, configuration.OF_THE_RUN, real)
+    section = compared.section(comparison) if comparison else None
+    return table.write(experiment.workdir, folders, configuration.OF_THE_RUN, real, section)
 
 
 def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 
 from csdm_jax.distillation import methods, needs
+from csdm_jax.training.experts import Experts
 from csdm_jax.training.extractors import Pool
 from csdm_jax.training.trajectories import Trajectories
 
@@ -30,6 +31,10 @@ class Source(Protocol):
         """Weights along their training."""
         ...
 
+    def experts(self, flat: bool, balanced: bool) -> Experts:
+        """Weights along trainings of their own."""
+        ...
+
 
 def supplied(experiment: Source, method: str) -> tuple[Any, ...]:
     """What a method needs, in the order of its `needs`: loaded, or trained where it is missing."""
@@ -44,5 +49,7 @@ def _supply(experiment: Source, need: needs.Need) -> Any:
             return jax.tree.map(lambda leaf: leaf[0], experiment.pool.trained)
         case needs.Trajectories(every):
             return experiment.trajectories(every)
+        case needs.Experts(flat, balanced):
+            return experiment.experts(flat, balanced)
         case needs.Untrained(count):
             return experiment.untrained(count)

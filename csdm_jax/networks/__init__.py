@@ -11,13 +11,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
 from csdm_jax.networks import layers
 from csdm_jax.networks.alexnet import AlexNet
-from csdm_jax.networks.convnet import ConvNet
+from csdm_jax.networks.convnet import ConvNet, ConvNetBatchNorm
+from csdm_jax.networks.convnet_doubling import ConvNetDoubling
 from csdm_jax.networks.resnet import ResNet18
 from csdm_jax.networks.vgg import VGG11
 from csdm_jax.runtime.registry import Registry
@@ -30,10 +32,21 @@ CPU_TILE_BYTES, CPU_GRADIENT_TILE_BYTES = 2**24, 2**22
 NETWORKS: Registry[type[nn.Module]] = Registry(
     "network",
     "csdm_jax.networks",
-    {"convnet": ConvNet, "resnet18": ResNet18, "vgg11": VGG11, "alexnet": AlexNet},
+    {
+        "convnet": ConvNet,
+        "resnet18": ResNet18,
+        "vgg11": VGG11,
+        "alexnet": AlexNet,
+        "convnet_batch_norm": ConvNetBatchNorm,
+        "convnet_doubling": ConvNetDoubling,
+    },
 )
 """Modules that are made by `num_classes` (and `width`, where they have one), have `min_side`, the
 smallest side of an image, and map `[n, H, W, ch]` to logits and features."""
+
+
+def _untold(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+    raise ValueError("this network does not tell of its convolutions: make it by networks.create")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +63,10 @@ class Network:
       image_shape: (height, width, channels) of its images.
       apply_with_maps: like `apply`, and with a third output, what each layer gives, [n, h, w, c]
         in order; None for a network that does not tell.
+      apply_with_convolutions: likewise with the input and the output of each convolution.
+      apply_writing: (parameters, images) -> `apply`'s outputs with the statistics of this batch,
+        and parameters whose running statistics have moved towards them; None for a network that
+        keeps none.
     """
 
     name: str
@@ -59,6 +76,26 @@ class Network:
     largest_map: int = 1
     image_shape: tuple[int, ...] = ()
     apply_with_maps: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array, Any]] | None = None
+    apply_with_convolutions: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array, Any]] = (
+        _untold
+    )
+    apply_writing: Callable[[Params, jax.Array], tuple[Any, Params]] | None = None
+
+    def apply_in_training(self, params: Params, images: jax.Array) -> tuple[Any, Params | None]:
+        """`apply` as training has it, and the statistics that it has seen, for `with_seen`."""
+        if self.apply_writing is None:
+            return self.apply(params, images), None
+        return self.apply_writing(params, images)
+
+    def with_seen(self, params: Params, seen: Params | None) -> Params:
+        """Updated parameters with the statistics that `apply_in_training` gave."""
+        if seen is None:
+            return params
+
+        def chosen(path: Any, own: jax.Array, other: jax.Array) -> jax.Array:
+            return other if path[-1].key in layers.STATISTICS else own
+
+        return jax.tree_util.tree_map_with_path(chosen, params, seen)
 
     def tile(self, *, gradient: bool) -> int | None:
         """Images at a time at which a CPU is fastest; None, all of them, on an accelerator.
@@ -119,6 +156,32 @@ class Network:
         return jax.tree.map(lambda y: y.reshape(-1, y.shape[-1])[:length], outputs)
 
 
+def last_layer(network: Network) -> Params:
+    """Which parameters the logits depend on and the features do not: those of the classifier.
+
+    Returns:
+      A pytree of bools like the parameters.
+
+    Raises:
+      ValueError: for a network that does not tell, such as one whose `apply` is compiled.
+    """
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((1, *network.image_shape), jnp.float32)
+    program = jax.make_jaxpr(lambda params, x: network.apply(params, x)[1])(shapes, image).jaxpr
+    needed = set(program.outvars)
+    for line in reversed(program.eqns):
+        if needed & set(line.outvars):
+            needed |= {one for one in line.invars if isinstance(one, jax.extend.core.Var)}
+    leaves, tree = jax.tree.flatten(shapes)
+    last = [one not in needed for one in program.invars[: len(leaves)]]
+    if not any(last):
+        raise ValueError(
+            f"the features of {network.name} depend on all its parameters, as far as can be seen: "
+            "let its apply be no compiled function, and give the input of the last layer"
+        )
+    return jax.tree.unflatten(tree, last)
+
+
 def create(
     name: str,
     *,
@@ -135,7 +198,7 @@ def create(
       image_shape: (height, width, channels).
       dtype: floating type of the computation; parameters stay float32, and logits and features
         are returned in float32 or wider.
-      **options: `width`, 128 for the published network; `depth` of the ConvNet.
+      **options: `width`, 128 for the published network; `depth` of a ConvNet.
 
     Returns:
       The network.
@@ -170,7 +233,7 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         raise ValueError(f"image_shape must be (height, width, channels), got {image_shape}")
     if min(image_shape[:2]) < module.min_side:
         size = f"{image_shape[0]}x{image_shape[1]}"
-        depth = f" of depth {module.depth}" if isinstance(module, ConvNet) else ""
+        depth = f" of depth {module.depth}" if hasattr(module, "depth") else ""
         raise ValueError(
             f"{name}{depth} needs images of at least {module.min_side}x{module.min_side}, got "
             f"{size}: take larger images or a shallower network"
@@ -204,5 +267,33 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         (logits, features), said = run(params, images, mutable=[layers.MAPS])
         return logits, features, said[layers.MAPS]["map"]
 
-    tells = apply_with_maps if getattr(module, "tells_maps", False) else None
-    return Network(name, init, apply, features.shape[-1], largest_map, image_shape, tells)
+    def apply_with_convolutions(
+        params: Params, images: jax.Array
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        seen: list[tuple[jax.Array, jax.Array]] = []
+
+        def look(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            given = call(*args, **kwargs)
+            if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
+                seen.append((args[0], given))
+            return given
+
+        with nn.intercept_methods(look):
+            logits, features = run(params, images)
+        return logits, features, tuple(seen)
+
+    def apply_writing(params: Params, images: jax.Array) -> tuple[Any, Params]:
+        outputs, written = run(params, images, mutable=["params"])
+        return outputs, written["params"]
+
+    return Network(
+        name,
+        init,
+        apply,
+        features.shape[-1],
+        largest_map,
+        image_shape,
+        apply_with_maps if getattr(module, "tells_maps", False) else None,
+        apply_with_convolutions,
+        apply_writing if getattr(module, "keeps_statistics", False) else None,
+    )

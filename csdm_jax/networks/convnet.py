@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,7 @@ class ConvNet(nn.Module):
     depth: int = 3
     width: int = 128
 
+    norm: ClassVar[Any] = staticmethod(layers.instance_norm)
     tells_maps: ClassVar[bool] = True  # of each block, before its pooling
 
     @property
@@ -32,8 +33,15 @@ class ConvNet(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for _ in range(self.depth):
             x = layers.conv(x, self.width)
-            x = nn.relu(layers.instance_norm(x))
+            x = nn.relu(self.norm(x))
             self.sow(layers.MAPS, "map", x)
             x = layers.pool(x, jnp.mean)
         features = x.reshape(x.shape[0], -1)
         return layers.linear(features, self.num_classes), features
+
+
+class ConvNetBatchNorm(ConvNet):
+    """The ConvNet with batch norm in place of instance norm: its statistics can be matched."""
+
+    norm: ClassVar[Any] = staticmethod(layers.batch_norm)
+    keeps_statistics: ClassVar[bool] = True  # of batches, among its parameters

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -160,6 +161,63 @@ def instance_norm(x: jax.Array) -> jax.Array:
     Source: Instance Normalization (Ulyanov et al., 2016), with the epsilon of PyTorch's GroupNorm.
     """
     return InstanceNorm()(x)
+
+
+STATISTICS = ("mean", "variance")
+"""Names of the parameters of a batch norm that no gradient moves."""
+MOMENTUM = 0.1  # of running statistics, PyTorch's
+
+
+class BatchNorm(nn.Module):
+    """Channels brought to mean 0 and variance 1 over a batch, then scaled and shifted.
+
+    The running statistics are parameters. Where parameters may be written, which makes a pass one
+    of training, the batch's own statistics serve, and the running ones move towards them. Elsewhere
+    the running ones serve: what is said of an image then does not depend on the others.
+
+    Source: Batch Normalization (Ioffe & Szegedy, 2015), with the epsilon and momentum of PyTorch;
+    the running variance is that of the batch, without PyTorch's n / (n - 1).
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.param("mean", nn.initializers.zeros, shape)
+        variance = self.param("variance", nn.initializers.ones, shape)
+        own = x.astype(np.promote_types(x.dtype, np.float32))
+        mean, variance = (jax.lax.stop_gradient(y.astype(own.dtype)) for y in (mean, variance))
+        if self.is_mutable_collection("params") and not self.is_initializing():
+            before = mean, variance
+            mean = jnp.mean(own, axis=(0, 1, 2))
+            variance = jnp.mean(jnp.square(own - mean[None, None, None]), axis=(0, 1, 2))
+            for name, old, now in zip(STATISTICS, before, (mean, variance), strict=True):
+                moved = old + MOMENTUM * (jax.lax.stop_gradient(now) - old)
+                self.put_variable("params", name, moved)
+        slope = scale.astype(own.dtype) * jax.lax.rsqrt(variance + 1e-5)
+        shift = bias.astype(own.dtype) - mean * slope
+        normal = own * slope[None, None, None] + shift[None, None, None]
+        return normal.astype(np.promote_types(x.dtype, scale.dtype))
+
+
+def batch_norm(x: jax.Array) -> jax.Array:
+    """`BatchNorm`, as a function that a network calls."""
+    return BatchNorm()(x)
+
+
+def with_running(params: Any, statistics: Sequence[tuple[jax.Array, jax.Array]]) -> Any:
+    """A network's parameters with other running statistics.
+
+    Args:
+      params: nested dicts; `BatchNorm_0` is the first batch norm.
+      statistics: mean and variance of the channels, `[c]` each, of every batch norm in order.
+    """
+    found = dict(params)
+    for place, own in enumerate(statistics):
+        name = f"BatchNorm_{place}"
+        found[name] = found[name] | dict(zip(STATISTICS, own, strict=True))
+    return found
 
 
 def pool(x: jax.Array, reduce: Callable[..., jax.Array]) -> jax.Array:

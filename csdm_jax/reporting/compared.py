@@ -7,23 +7,43 @@ several pairs are compared, p is corrected for their number by Holm's rule.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from csdm_jax import parameterisations
 from csdm_jax.evaluation import pairs, statistics
 from csdm_jax.evaluation.statistics import GROUPS
-from csdm_jax.reporting import figures, palette
+from csdm_jax.reporting import figures
 from csdm_jax.reporting.table import markdown, run_folders
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
 NAME = "compare"
 """Stem of the files that `write` leaves."""
-BEST_FIRST = ("method", "labels", "seeds x networks", "last epoch", "95 % interval", *GROUPS)
+BEST_FIRST = (
+    "method",
+    "labels",
+    "seeds x networks",
+    "last epoch",
+    "95 % interval",
+    *GROUPS,
+    "soft labels",
+)
 COSTS = ("s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
+PAIRS = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
+NOTE = (
+    "Test accuracy of the last epoch in percent; soft labels: of the same images with class "
+    "probabilities by the mean of the extractors. Intervals and p: Student's over distillation "
+    "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, the "
+    "extractors' training not among them. Peak memory is the program's up to the end of the "
+    "method's distillation; methods that ran after a larger one in one program show its."
+)
+CAPTION = "Test accuracy after the last epoch; lines: 95 % interval over distillation seeds."
 
 
 def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
@@ -35,14 +55,17 @@ def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
 
     Returns:
       "methods": for each, best first, accuracy in percent with its interval by seed, groups of
-      classes, seconds, bytes; "pairs": for each two, second - first, with interval, p and
-      corrected p.
+      classes, seconds, bytes, and "soft", where its images were given soft labels by the shared
+      teacher, accuracy and interval with these; "pairs": for each two, second - first, with
+      interval, p and corrected p.
 
     Raises:
       ValueError: for a method that has no evaluated run there.
     """
     accuracies = {name: pairs.networks(workdir, name) for name in methods}
-    rows = [_row(workdir, name, accuracies[name]) for name in methods]
+    rows = [
+        _row(workdir, name, accuracies[name]) | {"soft": _soft(workdir, name)} for name in methods
+    ]
     found = []
     for first, second in itertools.combinations(methods, 2):
         for one in pairs.differences(accuracies[first], accuracies[second]):
@@ -72,37 +95,43 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 def text(found: dict[str, Any]) -> str:
     """The numbers as Markdown: accuracies, costs, pairs."""
+    lines: list[str] = []
+    for one in _tables(found).values():
+        if one["rows"]:
+            lines += [*markdown(one["header"], one["rows"]), ""]
+    return "\n".join([*lines, NOTE]) + "\n"
+
+
+def section(found: dict[str, Any]) -> dict[str, Any]:
+    """The numbers for the page: its three tables, the chart with its caption, and a note."""
+    drawn = figures.ranking("ranking", *_ranked(found))
+    return _tables(found) | {"figure": (Markup(drawn), CAPTION), "note": NOTE}
+
+
+def _tables(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Accuracies, costs and pairs as `header` and `rows` of cells."""
     rows = found["methods"]
-    lines = markdown(BEST_FIRST, [_accuracy_cells(row) for row in rows])
-    lines += ["", *markdown(("method", *COSTS), [_cost_cells(row) for row in rows])]
-    if found["pairs"]:
-        header = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
-        lines += ["", *markdown(header, [_pair_cells(pair) for pair in found["pairs"]])]
-    lines += [
-        "",
-        "Test accuracy of the last epoch in percent. Intervals and p: Student's over distillation "
-        "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, "
-        "the extractors' training not among them. Peak memory is the program's up to the end of "
-        "the method's distillation; methods that ran after a larger one in one program show its.",
-    ]
-    return "\n".join(lines) + "\n"
+    return {
+        "accuracies": {"header": BEST_FIRST, "rows": [_accuracy_cells(row) for row in rows]},
+        "costs": {"header": ("method", *COSTS), "rows": [_cost_cells(row) for row in rows]},
+        "pairs": {"header": PAIRS, "rows": [_pair_cells(pair) for pair in found["pairs"]]},
+    }
+
+
+def _ranked(found: dict[str, Any]) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
+    """Accuracy of each method, best first, and the intervals of those that have one."""
+    rows = found["methods"]
+    values = {row["method"]: row["last"] for row in rows}
+    return values, {row["method"]: row["interval"] for row in rows if row["interval"]}
 
 
 def chart(found: dict[str, Any]) -> bytes:
     """Accuracy of each method with its interval, best on top, as a PNG."""
-    rows = found["methods"][::-1]
-    with figures.canvas(7.0, 0.9 + 0.32 * len(rows), layout="constrained") as (figure, axes):
-        for place, row in enumerate(rows):
-            style = palette.of_method(row["method"])
-            low, high = row["interval"] or (row["last"], row["last"])
-            axes.plot([low, high], [place, place], color=style.colour, linewidth=2.0)
-            axes.plot([row["last"]], [place], style.marker, color=style.colour, markersize=6)
-        axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
-        axes.set_xlabel(
-            "test accuracy, last epoch, %; lines: 95 % interval over distillation seeds"
-        )
-        axes.grid(axis="y", visible=False)
-        axes.set_ylim(-0.6, len(rows) - 0.4)
+    values, intervals = _ranked(found)
+    with figures.canvas(7.0, figures.ranking_height(values), layout="constrained") as drawn:
+        figure, axes = drawn
+        figures.ranked(axes, values, intervals)
+        axes.set_title(CAPTION, fontsize="small", loc="left")
         return figures.picture(figure)
 
 
@@ -118,30 +147,57 @@ def write(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def renewed(workdir: Path, methods: Sequence[str]) -> dict[str, Any] | None:
+    """As `write`, for those of the methods that an earlier call compared; None without one."""
+    try:
+        before = json.loads((workdir / f"{NAME}.json").read_bytes())
+        names = {row["method"] for row in before["methods"]}
+    except (FileNotFoundError, KeyError, TypeError, ValueError):  # no result: it is made again
+        return None
+    again = [name for name in methods if name in names]
+    return write(workdir, again) if again else None
+
+
 def _row(workdir: Path, method: str, networks: pairs.Networks) -> dict[str, Any]:
     folders = [
         folder
         for folder in run_folders(workdir)
         if files.read_sealed_json(folder / distilled.CARD)["method"] == method
     ]
-    seeds = sorted({seed for seed, _, _ in networks})
-    by_seed = [
-        np.mean([one["all"] for (seed, _, _), one in networks.items() if seed == own])
-        for own in seeds
-    ]
-    ends = statistics.possible(*statistics.interval(by_seed))
     groups = {
         name: round(float(np.mean([one[name] for one in networks.values()])), 2) for name in GROUPS
     }
     return {
         "method": method,
-        "last": round(float(np.mean(by_seed)), 2),
-        "interval": None if ends is None else [round(end, 2) for end in ends],
+        **_accuracy(networks),
         "groups": groups,
-        "seeds": len(seeds),
+        "seeds": len({seed for seed, _, _ in networks}),
         "networks": len(networks),
         **_costs(folders),
     }
+
+
+def _accuracy(networks: pairs.Networks) -> dict[str, Any]:
+    """Mean and interval, over distillation seeds."""
+    by_seed: dict[int, list[float]] = {}
+    for (seed, _, _), one in networks.items():
+        by_seed.setdefault(seed, []).append(one["all"])
+    means = [np.mean(values) for values in by_seed.values()]
+    ends = statistics.possible(*statistics.interval(means))
+    return {
+        "last": round(float(np.mean(means)), 2),
+        "interval": None if ends is None else [round(end, 2) for end in ends],
+    }
+
+
+def _soft(workdir: Path, method: str) -> dict[str, Any] | None:
+    """Accuracy with the shared teacher's labels; None where the images have none."""
+    try:
+        return _accuracy(pairs.networks(workdir, method, soft=True))
+    except files.DamagedError:
+        raise
+    except ValueError:
+        return None
 
 
 def _costs(folders: Sequence[Path]) -> dict[str, Any]:
@@ -151,7 +207,7 @@ def _costs(folders: Sequence[Path]) -> dict[str, Any]:
     spent = [one.get("distillation", 0.0) for one in timings]
     steps = card["config"]["distill"]["steps"] if spent and max(spent) else 0
     peaks = [one.get("peak_memory_bytes", {}).get("distillation", 0) for one in timings]
-    stored = sum(array.size * 4 for array in result.stored.values())
+    stored = parameterisations.size(result.stored)
     stored += result.labels.size * 4 if result.soft else 0
     return {
         "labels": result.label_kind,
@@ -185,10 +241,16 @@ def _pair(first: str, second: str, one: pairs.Difference) -> dict[str, Any]:
 
 
 def _accuracy_cells(row: dict[str, Any]) -> list[str]:
-    ends = "-" if row["interval"] is None else "{:.1f} to {:.1f}".format(*row["interval"])
+    soft = row["soft"]
     runs = f"{row['seeds']} x {row['networks'] // row['seeds']}"
     groups = [f"{row['groups'][name]:.1f}" for name in GROUPS]
-    return [row["method"], row["labels"], runs, f"{row['last']:.1f}", ends, *groups]
+    ends = _ends(row["interval"])
+    cells = [row["method"], row["labels"], runs, f"{row['last']:.1f}", ends, *groups]
+    return [*cells, f"{soft['last']:.1f} ({_ends(soft['interval'])})" if soft else "-"]
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else "{:.1f} to {:.1f}".format(*interval)
 
 
 def _cost_cells(row: dict[str, Any]) -> list[str]:

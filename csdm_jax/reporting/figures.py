@@ -464,6 +464,38 @@ def bars(
     axes.set(ylabel="test accuracy, %")
 
 
+def ranking(name: str, values: dict[str, float], intervals: dict[str, Sequence[float]]) -> str:
+    """Accuracies of methods with their intervals, the first on top, as an SVG.
+
+    Args:
+      name: unique on the page.
+      values: of each method.
+      intervals: (low, high) of those that have one.
+    """
+    with _drawing(ranking_height(values)) as (figure, axes):
+        ranked(axes, values, intervals)
+        return _svg(figure, name)
+
+
+def ranking_height(values: dict[str, float]) -> float:
+    """Inches for so many methods."""
+    return 0.8 + 0.28 * len(values)
+
+
+def ranked(axes: Any, values: dict[str, float], intervals: dict[str, Sequence[float]]) -> None:
+    """The points of `ranking` on any axes."""
+    for place, (method, value) in enumerate(values.items()):
+        style = palette.of_method(method)
+        ends = intervals.get(method, (value, value))
+        axes.plot(ends, [place, place], color=style.colour, linewidth=2.0)
+        axes.plot([value], [place], style.marker, color=style.colour, markersize=6)
+    axes.set_yticks(range(len(values)), [shortened(method) for method in values])
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    _percents(axes.xaxis)
+    axes.set(xlabel="test accuracy, %")
+
+
 def heat(name: str, values: np.ndarray, names: Sequence[str], *, steps: int, label: str) -> str:
     """A positive number over steps and classes, head to tail from the top, as an SVG.
 

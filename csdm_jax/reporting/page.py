@@ -17,6 +17,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from csdm_jax import parameterisations
 from csdm_jax.data.class_names import spoken
 from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.evaluation.statistics import last_text
@@ -24,13 +25,14 @@ from csdm_jax.reporting import figures, history, palette, spectra
 from csdm_jax.reporting.history import History
 from csdm_jax.runtime.fields import flatten
 from csdm_jax.runtime.text import printable
-from csdm_jax.sets import distilled, snapshots
+from csdm_jax.sets import distilled, snapshots, tracks
 from csdm_jax.sets.snapshots import Snapshot
 from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
 
 FILE = "report.html"
 SHOWN_CLASSES, SHOWN_IMAGES = 20, 8
+DRAWN_METHODS = 8  # side by side in a figure
 ROOM = 512  # pixels of the images of a class side by side, of large ones
 UNTESTED = "no test image"
 STAGES = ("extractors", "distillation", "evaluation")
@@ -127,6 +129,7 @@ def render(
     rows: Sequence[dict[str, Any]] = (),
     tables: Sequence[dict[str, Any]] = (),
     real: dict[int, np.ndarray] | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> str:
     """The page.
 
@@ -135,6 +138,7 @@ def render(
       rows: of the result table (`csdm_jax.reporting.table.gather`).
       tables: the same as text (`csdm_jax.reporting.table.tables`).
       real: real images of classes, uint8 `[n, H, W, ch]`.
+      comparison: of the methods, see `csdm_jax.reporting.compared.section`.
     """
     main = runs[-1]
     compared = _comparable(rows, main)
@@ -144,8 +148,10 @@ def render(
         summary=_summary(main, compared),
         numbers=_numbers(main, compared),
         tables=tables,
+        labels_note=tracks.NOTE if any("labels" in one["header"] for one in tables) else "",
         accuracy_figures=_accuracy_figures(main, runs, compared),
         class_table=_class_table(main, compared),
+        comparison=comparison,
         images=_images(main, real or {}),
         scale=(scale := figures.enlargement(pixels := main.result.images)),
         height=scale * pixels.shape[1],
@@ -169,6 +175,8 @@ def render(
 def _comparable(rows: Sequence[dict[str, Any]], main: Run) -> dict[str, dict[str, Any]]:
     """Rows of the main run's setting and first network, by method, the main run's first."""
     networks = list(main.card.get("accuracies", {}))
+    track = "soft" if tracks.SOFT in main.card else "own"
+    rows = [row for row in rows if row["track"] == track]
     own = [r for r in rows if r["method"] == main.method and r["network"] in networks[:1]]
     if not own:
         return {}
@@ -233,19 +241,19 @@ def _numbers(main: Run, compared: dict[str, dict[str, Any]]) -> list[tuple[str, 
     if main.counts:
         share = len(main.result.images) / sum(main.counts)
         numbers.append((f"{100 * share:.2g} %", "of the number of training images"))
-    numbers.append((_size(_bytes(main.result)), "of float32 numbers"))
+    numbers.append((_size(parameterisations.size(main.result.stored)), "of float32 numbers"))
     if "distillation" in main.timings:
         numbers.append((_duration(main.timings["distillation"]), "of distillation"))
     return numbers
 
 
-def _bytes(result: distilled.DistilledSet) -> int:
-    return sum(array.nbytes for array in result.stored.values())
-
-
 def _stored(main: Run) -> str:
-    per_class = main.card.get("ipc")
-    return f"stored images, {per_class} a class" if isinstance(per_class, int) else "stored images"
+    """What `DistilledSet.images` holds: stored images, or decoded ones where none are stored."""
+    per_class, kind = main.card.get("ipc"), "stored images"
+    if "images" not in main.result.stored:
+        kind, tiles = "decoded images", main.result.codec.tiles
+        per_class = per_class * tiles if isinstance(per_class, int) else None
+    return f"{kind}, {per_class} a class" if isinstance(per_class, int) else kind
 
 
 def _several(number: int, what: str) -> str:
@@ -272,6 +280,7 @@ def _accuracy_figures(
     """Drawings with their captions."""
     if not compared:
         return []
+    compared, left_out = _drawn(compared)
     values = {name: {"all": row["last"]} | row["groups"] for name, row in compared.items()}
     intervals = {
         name: {"all": row["last_interval"]}
@@ -287,12 +296,22 @@ def _accuracy_figures(
     return [
         (Markup(grouped), "Mean accuracy of all classes, and of many-, medium- and few-shot ones: "
          "the classes by training count, in thirds. Lines: 95 % interval of the mean over networks "
-         "(Student's t), cut at 0 and 100."),
+         "(Student's t), cut at 0 and 100." + left_out),
         (Markup(learnt), "Test accuracy while fresh networks train on the distilled images, mean "
          "over all networks. The last epoch counts; no epoch is selected."),
         (Markup(drawn), "Accuracy of each class after the last epoch, mean over all networks; "
          "head classes first, training images in brackets."),
     ]  # fmt: skip
+
+
+def _drawn(compared: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], str]:
+    """The methods that a figure has room for: the page's, the best, random; a word on others."""
+    if len(compared) <= DRAWN_METHODS:
+        return compared, ""
+    first = [name for name in compared if name != "random"]
+    names = {*first[: DRAWN_METHODS - 1], "random"} & compared.keys()
+    said = f" Of {len(compared)} methods {len(names)} are drawn, the best among them."
+    return {name: row for name, row in compared.items() if name in names}, said
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

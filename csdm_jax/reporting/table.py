@@ -22,10 +22,12 @@ from csdm_jax.evaluation.statistics import (
 from csdm_jax.reporting import figures, page
 from csdm_jax.runtime import interruption
 from csdm_jax.runtime.fields import flatten
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.storage import files
 
 COLUMNS = ("method", "network", "runs", "last epoch", "best (optimistic)", *GROUPS)
+LABELS = "labels"
+"""One more column, where sets of one table have labels of different kinds."""
 
 
 def describe_data(name: str, longtail: LongTail) -> str:
@@ -61,14 +63,20 @@ def _settings(card: dict[str, Any], of_the_run: Collection[str]) -> str:
     return json.dumps(config, sort_keys=True)
 
 
+def _teacher(card: dict[str, Any]) -> str | None:
+    """What made the soft labels behind a row; None for labels of a method's own."""
+    facts = card.get(tracks.SOFT)
+    return facts and json.dumps([facts[n] for n in ("teacher", "temperature", "correction")])
+
+
 def gather(folders: list[Path], of_the_run: Collection[str]) -> list[dict[str, Any]]:
-    """Result rows over evaluated runs, one per setting, method and network, worst first.
+    """Result rows over evaluated runs, one per setting, labels, method and network, worst first.
 
     Mean and standard deviation (of the sample, n - 1) are over evaluation networks and
     distillation seeds together.
 
     Args:
-      folders: where the runs wrote their cards.
+      folders: where the runs wrote their cards; `tracks.with_soft` adds those of soft labels.
       of_the_run: fields of the configuration, "section.field", that may differ within a row.
 
     Returns:
@@ -79,7 +87,8 @@ def gather(folders: list[Path], of_the_run: Collection[str]) -> list[dict[str, A
     for folder in folders:
         card = files.read_sealed_json(folder / distilled.CARD)
         for network, results in card.get("accuracies", {}).items():
-            runs = grouped.setdefault((_settings(card, of_the_run), card["method"], network), [])
+            key = (_settings(card, of_the_run), card["method"], network, _teacher(card))
+            runs = grouped.setdefault(key, [])
             runs.extend((card, result) for result in results)
     rows = [_row(key, runs) for key, runs in grouped.items()]
     return sorted(rows, key=lambda row: row["last"])
@@ -97,6 +106,8 @@ def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
         "recipe": card["config"].get("recipe", "ours"),
         "width": card["config"].get("network", {}).get("width", PUBLISHED_WIDTH),
         "method": key[1],
+        "labels": tracks.described(card),
+        "track": "soft" if tracks.SOFT in card else "own",
         "network": key[2],
         "seeds": sorted({card["seed"] for card, _ in rows}),
         "networks": len(rows),
@@ -113,15 +124,19 @@ def _row(key: tuple, rows: list[tuple[dict, dict]]) -> dict[str, Any]:
 
 
 def tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows as text, one table per setting: `setting`, `header` and `rows` of cells."""
-    return [
-        {
-            "setting": title,
-            "header": list(COLUMNS),
-            "rows": [_cells(row) for row in rows if setting(row) == title],
-        }
-        for title in dict.fromkeys(map(setting, rows))
-    ]
+    """The rows as text, one table per setting: `setting`, `header` and `rows` of cells.
+
+    Where all sets of a table have labels of one kind, none needs to say so.
+    """
+    found = []
+    for title in dict.fromkeys(map(setting, rows)):
+        alike = [row for row in rows if setting(row) == title]
+        told = len({row["labels"] for row in alike}) > 1
+        method, *columns = COLUMNS
+        header = [method, LABELS, *columns] if told else list(COLUMNS)
+        cells = [_cells(row, told) for row in alike]
+        found.append({"setting": title, "header": header, "rows": cells})
+    return found
 
 
 def _interval(values: np.ndarray) -> list[float] | None:
@@ -137,7 +152,7 @@ def _interval(values: np.ndarray) -> list[float] | None:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, one table per setting."""
     lines: list[str] = []
-    for one in tables(rows):
+    for one in (found := tables(rows)):
         lines += ["", one["setting"], "", *markdown(one["header"], one["rows"])]
     lines += [
         "",
@@ -145,6 +160,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         "distillation seeds. best: selected on the test set, for comparison only. "
         "many / medium / few: classes by training count, in thirds.",
     ]
+    if any(LABELS in one["header"] for one in found):
+        lines += ["", tracks.NOTE]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -183,10 +200,12 @@ def runs_text(row: dict[str, Any]) -> str:
     return f"{len(row['seeds'])} x {row['networks'] // len(row['seeds'])}"
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], told: bool) -> list[str]:
+    """A line of the table; `told`: whether it says what the labels are."""
     groups = group_cells(row["groups"])
     return [
         row["method"],
+        *([row["labels"]] if told else []),
         row["network"],
         runs_text(row),
         last_text(row),
@@ -205,6 +224,7 @@ def write(
     folders: list[Path],
     of_the_run: Collection[str],
     real: dict[int, np.ndarray] | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Draws every run's images and curves, writes the table and the page, prints the table.
 
@@ -215,6 +235,7 @@ def write(
       folders: where the runs of this experiment write; those not distilled yet are left out.
       of_the_run: see `gather`.
       real: real images of some classes for the page, uint8 `[n, H, W, ch]`.
+      comparison: see `page.render`.
 
     Raises:
       FileNotFoundError: when nothing has been distilled in `workdir`.
@@ -232,11 +253,11 @@ def write(
     if looks := runs[-1].looks:
         files.write_bytes(workdir / "steps.gif", figures.draw_steps(looks, runs[-1].card))
     interruption.check("before the page")
-    rows = gather(folders, of_the_run)
+    rows = gather(tracks.with_soft(folders), of_the_run)
     if rows:
         files.write_json(workdir / "table.json", rows)
         files.write_bytes(workdir / "table.md", table(rows).encode())
-    text = page.render(runs, rows=rows, tables=tables(rows), real=real)
+    text = page.render(runs, rows=rows, tables=tables(rows), real=real, comparison=comparison)
     interruption.check("while the page was drawn")
     files.write_bytes(workdir / page.FILE, text.encode())
     if rows:

@@ -15,6 +15,8 @@ STAGES = (
     "reference",
     "untrained",
     "loss scale",
+    "experts",
+    "classifiers",
 )
 
 

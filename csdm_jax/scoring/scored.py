@@ -14,7 +14,7 @@ from absl import logging
 from csdm_jax.data import class_names
 from csdm_jax.data.dataset import Dataset
 from csdm_jax.runtime.registry import lookup
-from csdm_jax.sets import importing
+from csdm_jax.sets import importing, tracks
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.sets.formats import FORMATS, facts
 from csdm_jax.sets.formats.facts import Facts
@@ -123,6 +123,7 @@ def _scored(path: Path, name: str, result: DistilledSet, card: dict[str, Any]) -
         "images": len(result.images),
         "training_images": len(images),
         "labels": "soft" if result.soft else "hard",
+        "soft_labels": card.get(tracks.SOFT),
         "lr": result.lr,
         "outside": card["outside"],
         "value_range": card["value_range"],

@@ -9,6 +9,7 @@ from csdm_jax.data.longtail import factor_text, head_to_tail, own_factor
 from csdm_jax.evaluation.statistics import GROUPS, possible
 from csdm_jax.reporting.table import group_cells, width_text
 from csdm_jax.reporting.table import markdown as table
+from csdm_jax.sets import tracks
 
 ACCURACY = ("network", "networks", "last epoch", "best (optimistic)", *GROUPS)
 PARTS = {
@@ -40,13 +41,22 @@ def _heading(score: dict[str, Any]) -> list[str]:
     tuning = "TUNING images, not the test set" if _tuned(score) else "the test set"
     beyond = f"; {scored['outside']:.1%} of the pixel values outside [0, 1]"
     return [
-        f"{scored['path']} ({scored['format']}, {scored['labels']} labels, {scored['images']} "
+        f"{scored['path']} ({scored['format']}, {_labels(scored)}, {scored['images']} "
         f"stored images, trained on as {scored['training_images']}"
         f"{beyond if scored['outside'] else ''}; "
         f"SHA-256 {scored['sha256'][:12]}) on {tuning} of {data['name']}"
         f"{width_text(score['settings']['network']['width'])}",
         *(f"note: {note}" for note in scored["notes"]),
     ]
+
+
+def _labels(scored: dict[str, Any]) -> str:
+    """Whose labels they are, where a card says so."""
+    facts = scored.get("soft_labels")
+    if facts is None:
+        return f"{scored['labels']} labels"
+    kind = tracks.described({tracks.SOFT: facts})
+    return f"labels by the mean of {facts['teacher']['count']} networks ({kind})"
 
 
 def _tuned(score: dict[str, Any]) -> bool:

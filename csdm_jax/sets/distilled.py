@@ -42,7 +42,8 @@ class DistilledSet:
     Attributes:
       stored: float arrays by name, as the parameterisation stores them; an array alone is
         `images`, float32 `[n, H, W, ch]` in [0, 1].
-      labels: of each of the n stored images: int32 `[n]`, or float32 `[n, K]` (soft).
+      labels: of each of the n stored images: int32 `[n]`, or float32 `[n, K]` (soft). Or of each
+        of the n * tiles images that they decode to, in their order, as many rows.
       parameterisation: name of `csdm_jax.parameterisations`.
       factor: its factor.
       num_classes: number of classes K.
@@ -74,13 +75,18 @@ class DistilledSet:
         return self.labels.ndim == 2
 
     @property
+    def tiles_labelled(self) -> bool:
+        """Whether each decoded image has a label of its own, rather than each stored one."""
+        return self.codec.tiles > 1 and len(self.labels) == _decoded_count(self)
+
+    @property
     def label_kind(self) -> str:
         """One of `KINDS`."""
         return "hard" if not self.soft else "logits" if self.logits else "probabilities"
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float32 `[n, K]`: class probabilities of each stored image, whatever its labels are."""
+        """float32 `[n, K]`: class probabilities, a row for each of `labels`, whatever these are."""
         if not self.soft:
             return np.eye(self.num_classes, dtype=np.float32)[self.labels]
         labels = jax.nn.softmax(jnp.asarray(self.labels)) if self.logits else self.labels
@@ -89,6 +95,9 @@ class DistilledSet:
     @property
     def classes(self) -> np.ndarray:
         """int `[n]`: the class, or the most probable one, of each stored image."""
+        if self.tiles_labelled:
+            of_tiles = self.probabilities.reshape(-1, self.codec.tiles, self.num_classes)
+            return of_tiles.mean(axis=1).argmax(axis=1)
         return self.labels.argmax(1) if self.soft else self.labels
 
     @property
@@ -100,8 +109,8 @@ class DistilledSet:
 
     def of_class(self, label: int) -> np.ndarray:
         """Those of `images` that belong to a class, float32 `[k, H, W, ch]`."""
-        images = self.images
-        return images[np.repeat(self.classes, len(images) // len(self.labels)) == label]
+        images, classes = self.images, self.classes
+        return images[np.repeat(classes, len(images) // len(classes)) == label]
 
     def training_data(self) -> tuple[jax.Array, jax.Array]:
         """What a network trains on.
@@ -110,13 +119,23 @@ class DistilledSet:
           Decoded images `[n * tiles, H, W, ch]` in [0, 1] and targets `[n * tiles, K]`, the
           probability of each class.
         """
-        codec = self.codec
-        images = codec.decode(_arrays(self.stored))
-        return images, jnp.asarray(np.repeat(self.probabilities, codec.tiles, axis=0))
+        images = self.codec.decode(_arrays(self.stored))
+        return images, jnp.asarray(_of_decoded(self, self.probabilities))
 
 
 def _arrays(stored: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     return {name: jnp.asarray(array) for name, array in stored.items()}
+
+
+def _decoded_count(stored: DistilledSet) -> int:
+    """The number of training images."""
+    shapes = {n: jax.ShapeDtypeStruct(one.shape, one.dtype) for n, one in stored.stored.items()}
+    return int(jax.eval_shape(stored.codec.decode, shapes).shape[0])
+
+
+def _of_decoded(stored: DistilledSet, labels: np.ndarray) -> np.ndarray:
+    """Labels, a row for each of `stored.labels`, as a row for each training image."""
+    return labels if stored.tiles_labelled else np.repeat(labels, stored.codec.tiles, axis=0)
 
 
 def decoded(stored: DistilledSet) -> DistilledSet:
@@ -126,7 +145,7 @@ def decoded(stored: DistilledSet) -> DistilledSet:
         stored,
         # Interpolation may leave the range of the pixels by a rounding error.
         stored={"images": np.clip(images, kept.min(), kept.max())},
-        labels=np.repeat(stored.labels, stored.codec.tiles, axis=0),
+        labels=_of_decoded(stored, stored.labels),
         parameterisation="pixels",
         factor=1,
     )
@@ -155,15 +174,15 @@ def _check_stored(distilled: DistilledSet) -> None:
         if not np.isfinite(array).all():
             raise ValueError(f"stored arrays must be finite, {name!r} is not")
     try:
-        decoded = jax.eval_shape(codec.decode, _arrays(stored)).shape
+        decoded = _decoded_count(distilled)
     except KeyError as error:
         raise ValueError(
             f"the parameterisation {distilled.parameterisation!r} misses the array {error}: "
             f"the set has {sorted(stored)}"
         ) from None
-    if len(distilled.labels) * codec.tiles != decoded[0]:
+    if len(distilled.labels) not in (decoded, decoded // codec.tiles):
         raise ValueError(
-            f"{decoded[0] // codec.tiles} distilled images need as many labels, [n] or [n, K], got "
+            f"{decoded // codec.tiles} distilled images need as many labels, [n] or [n, K], got "
             f"shape {distilled.labels.shape}"
         )
 

@@ -65,7 +65,7 @@ def _content(
     fmt: Format, stored: distilled.DistilledSet, facts: Facts
 ) -> tuple[distilled.DistilledSet, Content]:
     """The set as the format shows it (mosaics kept or decoded), and its arrays."""
-    shows = list(stored.stored) == ["images"]
+    shows = list(stored.stored) == ["images"] and not stored.tiles_labelled
     whole = shows and (fmt.ours or (fmt.mosaics and stored.parameterisation == "mosaic"))
     shown = _class_major(stored if whole else distilled.decoded(stored))
     names = facts.class_names or tuple(str(label) for label in range(stored.num_classes))

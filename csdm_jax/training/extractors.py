@@ -108,23 +108,27 @@ def ensure_pool(
       seed: network k is a pure function of (seed, k).
     """
     found = ensure(folder, description, Ends(network), trainer, data, count=count, seed=seed)
-    return Pool(found["initial"], found["trained"])
+    whole = stacked(found)
+    return Pool(whole["initial"], whole["trained"])
 
 
 def trained(folder: Path, description: dict[str, Any], network: Network) -> Params | None:
     """The trained weights of a pool's first network; None when it is not in `folder`."""
-    weights = _load(_path(Path(folder) / pool_name(description), 0), Ends(network))
+    record = Ends(network)
+    weights = record.load(record.path(Path(folder) / pool_name(description), 0))
     return None if weights is None else weights["trained"]
 
 
 class Ends:
-    """What is kept of a training: the weights at its two ends.
+    """What is kept of a training, and how: the weights at its two ends, in a file a network.
 
     Args:
       network: architecture.
     """
 
+    noun = "extractor"
     report_every = 1  # epochs between two calls of `report`
+    suffix = ".msgpack"
 
     def __init__(self, network: Network):
         self.network = network
@@ -146,6 +150,43 @@ class Ends:
         del number
         return {"initial": initial, "trained": final}
 
+    def path(self, folder: Path, number: int) -> Path:
+        """The file of a network in the folder of its pool."""
+        return folder / f"network-{number:02d}{self.suffix}"
+
+    def save(self, path: Path, number: int, initial: Params, final: Params) -> None:
+        """Writes what is kept of a network, whole or not at all."""
+        weights = jax.device_get(self.finish(number, initial, final))
+        files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
+
+    def load(self, path: Path) -> Any | None:
+        """What is kept of a network; None when there is nothing. What is damaged is set aside."""
+        try:
+            weights = flax.serialization.msgpack_restore(files.read_sealed_bytes(path))
+        except FileNotFoundError:
+            return None
+        except files.DamagedError as error:
+            files.set_aside(path, error)
+            return None
+        expected = jax.tree.map(lambda leaf: leaf.shape, self.shapes())
+        for name in self.names:
+            if jax.tree.map(jnp.shape, weights.get(name)) != expected:
+                raise ValueError(
+                    f"extractor {path} does not hold the weights of {self.network.name}: delete "
+                    "the file, it will be trained again"
+                )
+            if not health.finite_now(weights[name]):
+                raise FloatingPointError(
+                    f"extractor {path}: its {name} weights are not finite: delete the file, it "
+                    "will be trained again"
+                )
+        return {name: weights[name] for name in self.names}
+
+
+def stacked(members: list[dict[str, Params]]) -> dict[str, Params]:
+    """For each name of a record its pytree, with a leading axis of the networks, on the device."""
+    return jax.tree.map(lambda *leaf: jnp.asarray(np.stack(leaf)), *members)
+
 
 def ensure(
     folder: Path,
@@ -156,7 +197,7 @@ def ensure(
     *,
     count: int,
     seed: int,
-) -> dict[str, Params]:
+) -> list[Any]:
     """Loads what is kept of several trainings, training the networks that are not there yet.
 
     Args:
@@ -164,18 +205,17 @@ def ensure(
       record: what is kept of each.
 
     Returns:
-      For each name of the record its pytree, stacked along a leading axis of `count`.
+      For each network what its record loads.
     """
     folder = Path(folder) / pool_name(description)
     _describe(folder / DESCRIPTION, description)
-    paths = [_path(folder, k) for k in range(count)]
-    members = [_load(path, record) for path in paths]
+    paths = [record.path(folder, k) for k in range(count)]
+    members = [record.load(path) for path in paths]
     if any(member is None for member in members):
         with lock.awaited(folder):  # another run may be training the same pool
-            _train_missing(paths, root_key("extractors", seed), record, trainer, data)
-        members = [_load(path, record) for path in paths]
-    whole = [member for member in members if member is not None]
-    return jax.tree.map(lambda *leaf: jnp.asarray(np.stack(leaf)), *whole)
+            _train_missing(paths, root_key(f"{record.noun}s", seed), record, trainer, data)
+        members = [record.load(path) for path in paths]
+    return members
 
 
 def _describe(path: Path, description: dict[str, Any]) -> None:
@@ -198,18 +238,14 @@ def _train_missing(
     paths: list[Path], key, record: Ends, trainer: Trainer, data: DeviceData | HostData
 ) -> None:
     """Trains the networks of `paths` that are not there."""
-    missing = {k: path for k, path in enumerate(paths) if _load(path, record) is None}
-    progress = Progress("extractors", len(paths) * trainer.recipe.epochs)
+    missing = {k: path for k, path in enumerate(paths) if record.load(path) is None}
+    progress = Progress(f"{record.noun}s", len(paths) * trainer.recipe.epochs)
     progress.reach((len(paths) - len(missing)) * trainer.recipe.epochs)
     if missing:
         images = data if isinstance(data, HostData) else data.images
         targets = jax.nn.one_hot(data.labels, len(data.counts))
         _train(missing, key, record, trainer, images, targets, progress)
     progress.close()
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"network-{number:02d}.msgpack"
 
 
 def _train(
@@ -229,42 +265,17 @@ def _train(
         epochs[number] = epoch
 
     def save(number, final):
-        weights = jax.device_get(record.finish(number, start(number), final))
         path = [*paths.values()][number]
-        files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
-        logging.info("extractor saved: %s", path)
+        record.save(path, number, start(number), final)
+        logging.info("%s saved: %s", record.noun, path)
 
     trainer.fit_many(
         [fit_key for _, fit_key in keys],
         images,
         targets,
         on_finish=save,
-        labels=[f"extractor {stem}" for stem in stems],
+        labels=[f"{record.noun} {stem}" for stem in stems],
         start=start,
         report_every=record.report_every,
         on_report=on_report,
     )
-
-
-def _load(path: Path, record: Ends) -> dict[str, Params] | None:
-    """One network's weights; None when there are none. What is damaged is set aside."""
-    try:
-        weights = flax.serialization.msgpack_restore(files.read_sealed_bytes(path))
-    except FileNotFoundError:
-        return None
-    except files.DamagedError as error:
-        files.set_aside(path, error)
-        return None
-    expected = jax.tree.map(lambda leaf: leaf.shape, record.shapes())
-    for name in record.names:
-        if jax.tree.map(jnp.shape, weights.get(name)) != expected:
-            raise ValueError(
-                f"extractor {path} does not hold the weights of {record.network.name}: delete the "
-                "file, it will be trained again"
-            )
-        if not health.finite_now(weights[name]):
-            raise FloatingPointError(
-                f"extractor {path}: its {name} weights are not finite: delete the file, it will be "
-                "trained again"
-            )
-    return {name: weights[name] for name in record.names}

@@ -13,6 +13,10 @@ def _adamw(learning_rate, momentum, weight_decay):
     return optax.adamw(learning_rate, b1=momentum, weight_decay=weight_decay)
 
 
+def _lamb(learning_rate, momentum, weight_decay):
+    return optax.lamb(learning_rate, b1=momentum, weight_decay=weight_decay)
+
+
 def _sgd(learning_rate, momentum, weight_decay):
     return optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum)
@@ -21,6 +25,7 @@ def _sgd(learning_rate, momentum, weight_decay):
 
 OPTIMISERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": _adamw,
+    "lamb": _lamb,
     "sgd": _sgd,
 }
 
@@ -31,8 +36,9 @@ def optimiser(
     """An optimiser by name.
 
     Args:
-      name: "adamw" (decoupled weight decay; `momentum` is its first-moment decay) or "sgd"
-        (heavy-ball momentum, weight decay added to the gradient, as PyTorch has it).
+      name: "adamw" (decoupled weight decay; `momentum` is its first-moment decay), "lamb" (the
+        same, each array's step as long as a share of the array) or "sgd" (heavy-ball momentum,
+        weight decay added to the gradient, as PyTorch has it).
       learning_rate: a positive number or an Optax schedule.
       momentum: in [0, 1).
       weight_decay: non-negative.

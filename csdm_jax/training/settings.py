@@ -43,4 +43,33 @@ FIELDS = {
     "extractors.augmentation_mode": Field("ncfm", choice(MODES)),
     "extractors.cutmix": Field(0.5, UNIT),
     "extractors.logit_adjustment": Field(0.0, number(0.0, 10.0)),
+    # Agreement of two views of an image, and class weights that come late: see `trainer.Recipe`.
+    "extractors.consistency": Field(0.0, number(0.0, 100.0)),
+    "extractors.reweighting": Field(0.0, number(0.0, 10.0)),
 }
+
+EXPERTS = {
+    # Experts: networks whose whole training is kept, for methods that match trajectories (MTT's
+    # recipe: plain gradient descent, no decay).
+    "experts.count": Field(10, integer(1, 1000)),
+    "experts.seed": Field(0, SEED),
+    "experts.epochs": Field(20, integer(1, 100_000)),
+    "experts.batch": Field(256, integer(1, 65_536)),
+    "experts.optimiser": Field("sgd", choice(OPTIMISERS)),
+    "experts.learning_rate": Field(0.01, RATE),
+    "experts.momentum": Field(0.0, MOMENTUM),
+    "experts.weight_decay": Field(0.0, UNIT),
+    "experts.decay_at": Field((), FRACTIONS),
+    "experts.decay": Field(0.1, number(0.0, 1.0)),
+    "experts.augmentation": Field("color_crop_cutout_flip_scale_rotate", AUGMENTATION),
+    "experts.augmentation_mode": Field("one", choice(MODES)),
+    "experts.cutmix": Field(0.0, UNIT),
+    # Of flat experts: radius and weight of the surrogate gap, csdm_jax.training.sharpness.
+    "experts.sharpness": Field(0.01, number(0.0, 10.0, open_ends=True)),
+    "experts.surrogate_gap": Field(0.3, number(0.0, 10.0)),
+    # Of balanced experts: weight decay in place of the one above, and epochs in which their
+    # classifiers alone are trained on as many images of every class.
+    "experts.balancing_decay": Field(5e-3, UNIT),
+    "experts.classifier_epochs": Field(10, integer(1, 100_000)),
+}
+"""Fields that methods with experts have, each of them all."""

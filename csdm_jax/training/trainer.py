@@ -27,6 +27,7 @@ from csdm_jax.runtime import health, interruption
 from csdm_jax.runtime.stepping import Feed, Step, Stepper
 from csdm_jax.training import parallel
 from csdm_jax.training.optimisers import optimiser, step_decay
+from csdm_jax.training.sharpness import flat_gradient
 
 Params = Any
 _TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
@@ -50,6 +51,14 @@ class Recipe:
       cutmix: probability of CutMix in a step, in [0, 1].
       logit_adjustment: tau; the loss reads `logits + tau log prior` (Menon et al. 2021), which
         counters the class prior of long-tailed data. 0 is plain cross-entropy.
+      sharpness: radius of `csdm_jax.training.sharpness`, whose gradient takes the place of the
+        loss's; 0 is plain descent.
+      surrogate_gap: its weight of the surrogate gap.
+      consistency: weight of the agreement of two views of each image, mixed alike: the cosine
+        between their features, one of them held fixed (SimSiam without its predictor). 0 has one
+        view.
+      reweighting: q of the class weights `prior^-q` of a second cross-entropy, which takes the
+        place of the first by the square of the share of the training that is over (RLDD). 0: none.
     """
 
     epochs: int
@@ -63,6 +72,10 @@ class Recipe:
     augmentation: augment.Augmentation
     cutmix: float
     logit_adjustment: float = 0.0
+    sharpness: float = 0.0
+    surrogate_gap: float = 0.0
+    consistency: float = 0.0
+    reweighting: float = 0.0
 
 
 Report = Callable[[int, int, Params, float], None]
@@ -338,20 +351,81 @@ class Trainer:
         streamed = isinstance(images, _Batch)
         augment_key, mix_key = jax.random.split(jax.random.fold_in(key, index + 1_000_003))
         batch = self.normaliser(images.pixels if streamed else images[rows])
-        batch = augment.augment_each(self.recipe.augmentation, augment_key, batch)
-        labels = targets[rows]
-        if self.recipe.cutmix:
-            batch, labels = augment.cutmix(mix_key, batch, labels, self.recipe.cutmix)
+        first, labels = self._view(batch, targets[rows], augment_key, mix_key)
+        views = [first]
+        if self.recipe.consistency:
+            other_key = jax.random.fold_in(augment_key, len(augment.OPS) + 1)
+            views.append(self._view(batch, targets[rows], other_key, mix_key)[0])
+            labels, real = jnp.tile(labels, (2, 1)), jnp.tile(real, 2)
+        late = index / (self.recipe.epochs * self._steps_per_epoch)
 
         def loss_of(params):
-            logits, _ = self.network.apply(params, batch)
-            logits = logits + self.recipe.logit_adjustment * log_prior
-            losses = optax.softmax_cross_entropy(logits, labels)
-            return jnp.sum(losses * real) / jnp.sum(real)
+            outputs, seen = self.network.apply_in_training(params, jnp.concatenate(views))
+            logits, features = outputs
+            loss = self._cross_entropy(logits, labels, real, log_prior, late)
+            if self.recipe.consistency:
+                loss -= self.recipe.consistency * agreement(features, real)
+            return loss, seen
 
-        loss, gradient = jax.value_and_grad(loss_of)(params)
+        (loss, seen), gradient = self._descent(loss_of, params)
         updates, opt_state = self._optimiser.update(gradient, opt_state, params)
-        return _State(optax.apply_updates(params, updates), opt_state, order), loss
+        params = self.network.with_seen(optax.apply_updates(params, updates), seen)
+        return _State(params, opt_state, order), loss
+
+    def _descent(self, loss_of: Callable[[Params], Any], params: Params) -> tuple[Any, Params]:
+        """The loss with what it says beside, and the gradient that the recipe descends by."""
+        recipe = self.recipe
+        if not recipe.sharpness:
+            return jax.value_and_grad(loss_of, has_aux=True)(params)
+        radius, gap = recipe.sharpness, recipe.surrogate_gap
+        return flat_gradient(loss_of, params, radius=radius, gap=gap)
+
+    def _view(
+        self, images: jax.Array, labels: jax.Array, augment_key: jax.Array, mix_key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Augmented and mixed images with their labels."""
+        images = augment.augment_each(self.recipe.augmentation, augment_key, images)
+        if not self.recipe.cutmix:
+            return images, labels
+        return augment.cutmix(mix_key, images, labels, self.recipe.cutmix)
+
+    def _cross_entropy(
+        self,
+        logits: jax.Array,
+        labels: jax.Array,
+        real: jax.Array,
+        log_prior: jax.Array,
+        late: jax.Array,
+    ) -> jax.Array:
+        """The mean cross-entropy of rows that are no padding, as the recipe weighs classes.
+
+        Args:
+          logits: `[n, K]`.
+          labels: `[n, K]` probabilities.
+          real: `[n]`, 0 for padding.
+          log_prior: `[K]`.
+          late: the share of the training that is over.
+        """
+        logits = logits + self.recipe.logit_adjustment * log_prior
+        losses = optax.softmax_cross_entropy(logits, labels)
+        plain = jnp.sum(losses * real) / jnp.sum(real)
+        if not self.recipe.reweighting:
+            return plain
+        labels = labels * jax.nn.softmax(-self.recipe.reweighting * log_prior) * real[:, None]
+        weighted = jnp.sum(optax.softmax_cross_entropy(logits, labels)) / jnp.sum(labels)
+        return (1 - late**2) * plain + late**2 * weighted
+
+
+def agreement(features: jax.Array, real: jax.Array) -> jax.Array:
+    """The mean cosine between the features of two views, each in turn held fixed.
+
+    Args:
+      features: `[2 n, d]`, of one view and, in the same order, of the other.
+      real: `[2 n]`, 0 for rows that do not count.
+    """
+    unit = features / jnp.maximum(optax.safe_norm(features, 1e-12, axis=1, keepdims=True), 1e-12)
+    fixed = jax.lax.stop_gradient(jnp.roll(unit, len(unit) // 2, axis=0))
+    return jnp.sum(jnp.sum(unit * fixed, axis=1) * real) / jnp.sum(real)
 
 
 class _Batch(NamedTuple):

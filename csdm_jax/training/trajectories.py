@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
 from csdm_jax.networks import Network
-from csdm_jax.training.extractors import Ends, Params, ensure
+from csdm_jax.training.extractors import Ends, Params, ensure, stacked
 from csdm_jax.training.trainer import Trainer
 
 
@@ -76,7 +76,7 @@ def ensure_trajectories(
     described = description | {"snapshots_every": every}
     record = _Snapshots(trainer.network, trainer.recipe.epochs, every)
     found = ensure(folder, described, record, trainer, data, count=count, seed=seed)
-    return Trajectories(found["snapshots"])
+    return Trajectories(stacked(found)["snapshots"])
 
 
 class _Snapshots(Ends):

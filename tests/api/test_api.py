@@ -218,7 +218,7 @@ def test_progress_is_shown_once_and_not_where_errors_alone_were_asked_for():
 
 
 def test_methods_are_compared_by_the_same_networks(arrays, tmp_path):
-    found = csdm_jax.compare(
+    found = csdm_jax.compare_methods(
         *arrays,
         methods=("random", "dm"),
         ipc=1,
@@ -234,4 +234,4 @@ def test_methods_are_compared_by_the_same_networks(arrays, tmp_path):
     assert overall.interval()[0] == pytest.approx(rows["dm"] - rows["random"], abs=0.02)
     assert "dm - random, in points" in str(found) and "95 % interval" in str(found)
     with pytest.raises(ValueError, match="give names, the one that others are compared with last"):
-        csdm_jax.compare(*arrays, methods=(), ipc=1, holdout=0.3)
+        csdm_jax.compare_methods(*arrays, methods=(), ipc=1, holdout=0.3)

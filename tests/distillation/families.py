@@ -1,4 +1,4 @@
-"""A toy method of each family, as small as the interface allows."""
+"""A toy method of each family that has no small one of its own, as the interface allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from csdm_jax.distillation.methods.base import (
     initial_images,
     stored_labels,
 )
-from csdm_jax.distillation.needs import Pool, Teacher, Trajectories, Untrained
+from csdm_jax.distillation.needs import Pool, Teacher, Untrained
 from csdm_jax.distillation.starts.base import real_images
 from csdm_jax.distillation.updates import Updates
 from csdm_jax.metric import unit_features
@@ -110,7 +110,7 @@ class Nearest(Toy):
             chosen.append(np.resize(nearest, self.config.ipc * self.context.parameterisation.tiles))
             first += count
         images = real_images(self.context, np.concatenate(chosen))
-        return State(self.context.parameterisation.encode(images), ())
+        return State(self.context.encode(images), ())
 
 
 class Means(Toy):
@@ -150,51 +150,6 @@ class Gradients(Toy):
         loss, gradient = jax.value_and_grad(self.ce)(params, side)
         params = jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient)
         return state._replace(more=params), Metrics(loss, {"inner_loss": loss}, {}, {})
-
-
-class Path(Toy):
-    """Trajectory matching: an unrolled inner loop, learned labels and a learned step size."""
-
-    def __init__(self, config, context):
-        super().__init__(config, context)
-        self.phases = (Phase(self.step),)
-
-    def begin(self, supplied):
-        logits = 4.0 * jax.nn.one_hot(self.labels, self.context.num_classes)
-        return {"labels": logits, "log_lr": jnp.log(0.01)}
-
-    def result(self, state):
-        lr = jnp.exp(state.more["log_lr"])
-        return self.context.distilled(state.stored, state.more["labels"], logits=True, lr=lr)
-
-    def step(self, state, inputs):
-        (paths,) = inputs.supplied
-        which = jax.random.randint(inputs.key, (), 0, paths.size)
-        start, end = paths.at(which, 0), paths.at(which, paths.length - 1)
-        gap = _squares(jax.tree.map(jnp.subtract, start, end))
-
-        def loss(learned):
-            stored, more = learned
-            images = self.context.normaliser(self.context.parameterisation.decode(stored))
-            targets = jnp.repeat(jax.nn.softmax(more["labels"]), len(images) // len(self.labels), 0)
-
-            def inner(params):
-                logits = self.context.network.apply(params, images)[0]
-                return jnp.mean(optax.softmax_cross_entropy(logits, targets))
-
-            params = start
-            for _ in range(2):
-                gradient = jax.grad(inner)(params)
-                lr = jnp.exp(more["log_lr"])
-                params = jax.tree.map(lambda p, g, lr=lr: p - lr * g, params, gradient)
-            return _squares(jax.tree.map(jnp.subtract, params, end)) / gap
-
-        value, (images, other) = jax.value_and_grad(loss)((state.stored, state.more))
-        every = jnp.arange(self.context.num_classes)
-        stored, moments = self.updates.apply(state.stored, images, state.moments, value, every)
-        more = jax.tree.map(lambda p, g: p - 0.1 * g, state.more, other)
-        lr = jnp.exp(more["log_lr"])
-        return State(stored, moments, more), Metrics(value, {"step_size": lr}, {}, {})
 
 
 class Ridge(Toy):
@@ -262,22 +217,25 @@ class Recovery(Toy):
         )
 
 
-def _squares(tree: Any) -> jax.Array:
-    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree))
-
-
-RIVALS = (
+GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
+"""The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
+DECOUPLED = ("frepo", "gvbsm", "rldd")
+"""Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
+DISTANCES = (
     "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
 )  # fmt: skip
 """Other distances in the loop of `dm`: their losses and runs are tested in test_rivals."""
-VARIANTS = ("csdm_single", "dm_weighted", *RIVALS)
-"""Methods that are another one with other class weights, or another distance: their losses are
-tested (test_gradients, test_methods, test_rivals), their steps are that one's."""
+RIVALS = (*DISTANCES, *GRADIENT_MATCHING, *DECOUPLED)
+OF_EXPERTS = ("att", "datm", "ftd", "lad", "mtt", "tesla")
+"""Trajectory matching: `mtt` stands for all in the suite (see test_trajectory_matching)."""
+VARIANTS = ("csdm_single", "dm_weighted", *RIVALS, *(n for n in OF_EXPERTS if n != "mtt"))
+"""Methods that are another one with other class weights, or another distance, or whose loop is that
+of a toy: their losses are tested (test_gradients, test_methods, test_rivals,
+test_gradient_matching, test_trajectory_matching), their steps are that one's."""
 FAMILIES = {
     "toy_selection": Kind(Nearest, (Pool(),)),
     "toy_matching": Kind(Means, (Untrained(2),)),
     "toy_gradients": Kind(Gradients, (Untrained(2),)),
-    "toy_trajectories": Kind(Path, (Trajectories(every=1),)),
     "toy_kernel_ridge": Kind(Ridge, (Untrained(2),)),
     "toy_recovery": Kind(Recovery, (Teacher(),)),
 }

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.stepping import Phases
-from tests.distillation.families import FAMILIES, VARIANTS, Waves
+from tests.distillation.families import FAMILIES, OF_EXPERTS, VARIANTS, Waves
 from tests.faults.runs import ROOT
 from tests.flags import devices_flags
 from tests.problem import rounds, tiny_loop
@@ -28,9 +29,8 @@ from tests.problem import rounds, tiny_loop
 small_loop = functools.partial(tiny_loop, small=True, augmentation="flip")
 """A network and an augmentation that compile in no time: test_sharding has a ConvNet."""
 NAMES = [name for name in (*methods.METHODS, *FAMILIES) if name not in VARIANTS]
-SELECTING = [n for n in methods.METHODS if methods.facts(n)["family"] == "selection"]
+SELECTING = [n for n in methods.METHODS if methods.family(n) == "selection"]
 STEPPING = [name for name in NAMES if name not in (*SELECTING, "toy_selection")]
-TABLE = methods.table()  # of the registered methods alone
 REMEMBERING = ("cafe", "dsdm", "idm", "ncfm_sampler")
 """Variants whose state holds more than images and moments."""
 OTHERS = [*(name for name in STEPPING if name not in ("csdm", "dm")), *REMEMBERING]
@@ -103,7 +103,7 @@ def test_a_number_that_is_not_finite_stops_the_run(name, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("name", [name for name in STEPPING if name != "toy_trajectories"])
+@pytest.mark.parametrize("name", [name for name in STEPPING if name not in OF_EXPERTS])
 def test_a_step_of_some_classes_moves_those_alone(name, tmp_path):
     loop = small_loop(name=name, classes=4, classes_per_step=2, calibration=0.0, steps=1)
     before = loop.method.result(loop.begin(jax.random.key(3))[0]).images
@@ -118,13 +118,13 @@ def test_after_a_rollback_steps_keep_their_numbers_and_draw_anew(name, tmp_path)
     loop = small_loop(name=name, steps=5)
     method, (first, *others) = loop.method, loop.method.phases
     run_key = jax.random.split(jax.random.key(3))[1]
-    plain = jax.random.key_data(jax.random.fold_in(run_key, 3))
+    plain = jax.random.key_data(jax.random.fold_in(run_key, 3 * first.times))
 
     def step(state, inputs):
         state, metrics = first.step(state, inputs)
         unlucky = jnp.all(jax.random.key_data(inputs.key) == plain)  # step 3, the first time
         loss = jnp.where(unlucky, jnp.nan, metrics.loss)
-        scalars = metrics.scalars | {"number": inputs.number}
+        scalars = metrics.scalars | {"number": inputs.number // first.times}
         return state, metrics._replace(loss=loss, scalars=scalars)
 
     method.phases = (first._replace(step=step), *others)
@@ -200,11 +200,15 @@ def test_a_gradient_method_trains_and_resets_its_network():
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_every_method_states_its_facts_and_its_fields_have_rules(name):
-    facts = methods.facts(name)
-    assert set(facts) == {"family", "idea", *methods.FACTS} and all(facts.values())
-    assert f"| `{name}` | {facts['family']} |" in TABLE
-    kind = methods.kind(name)
+def test_every_method_states_its_facts_and_its_fields_have_rules(name, monkeypatch):
+    facts, kind = methods.facts(name), methods.kind(name)
+    assert set(facts) == {"family", "idea", "description", *methods.FACTS} and all(facts.values())
+    assert facts["status"].startswith("tested")
+    monkeypatch.setattr(methods, "METHODS", {name: kind})
+    head, _, row = methods.table().splitlines()
+    assert row.startswith(f"| `{name}` | {facts['family']} | ")
+    cells = re.split(r"(?<!\\)\|", row)
+    assert len(cells) == len(head.split("|")) and facts["licence"] == cells[-3].strip()
     for field, (default, rule) in kind.fields.items():
         assert rule.accepts(default), field
     config = configuration.default_config()
@@ -212,9 +216,17 @@ def test_every_method_states_its_facts_and_its_fields_have_rules(name):
     configuration.validate(config)
 
 
-def test_a_method_without_facts_is_told_which_line_to_write():
-    with pytest.raises(ValueError, match=r"families states no source: write a line 'Source:"):
+def test_a_method_without_facts_is_told_which_lines_to_write(monkeypatch):
+    with pytest.raises(ValueError, match=r"families does not .* write 'Source: .*'Status: \.\.\.'"):
         methods.facts("toy_matching")
+    module = sys.modules["tests.distillation.families"]
+    stated = "Toy.\n\nSource: a.\nCost: b.\nDeviations: c,\nd.\nStatus: tested."
+    monkeypatch.setattr(module, "__doc__", stated)
+    with pytest.raises(ValueError, match=r"write 'Licence: \.\.\.' in it"):
+        methods.facts("toy_matching")
+    monkeypatch.setattr(module, "__doc__", f"{stated}\nLicence: e.")
+    facts = methods.facts("toy_matching")
+    assert (facts["description"], facts["deviations"]) == ("Toy.", "c, d.")
 
 
 def test_a_registered_method_is_a_choice_of_the_configuration():

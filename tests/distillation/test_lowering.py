@@ -19,6 +19,7 @@ from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods, needs, starts
 from csdm_jax.distillation.loop import Loop
 from csdm_jax.distillation.methods import base
+from csdm_jax.distillation.methods.recovery import statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.training import extractors
 from csdm_jax.training.trajectories import Trajectories
@@ -44,7 +45,12 @@ def with_shapes(loop: Loop) -> list[Program]:
     def images(start: str, context: Any, wanted: int, *rest: Any) -> jax.Array:
         return jnp.zeros((context.num_classes * wanted, *context.host.images.shape[1:]))
 
-    with mock.patch.object(starts, "images", images):  # it looks at pixels
+    def of_classes(context: Any, params: Any, describe: Callable) -> Any:
+        one_each = jnp.zeros((context.num_classes, *context.host.images.shape[1:]))
+        return describe(context.network.apply_with_convolutions(params, one_each)[2])
+
+    looks = mock.patch.object(starts, "images", images)  # at pixels, as the other one does
+    with looks, mock.patch.object(statistics, "of_classes", of_classes):
         state = jax.eval_shape(loop.method.init, jax.random.key(0), loop.supplied)
     constants, _ = loop.reading(jax.random.key(0))
     shapes = jax.eval_shape(lambda *given: given, state, constants, np.int32(0))

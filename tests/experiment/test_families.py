@@ -1,26 +1,25 @@
-"""A toy method of each family through all stages: set, card, export, score's reader, report."""
+"""A small method of each family through all stages: set, card, export, score's reader, report."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
+from csdm_jax import parameterisations
 from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.experiment.experiment import Experiment
-from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.scoring.scored import read
 from csdm_jax.sets import distilled, exporting
 from csdm_jax.sets.formats.facts import Facts
-from tests.distillation.families import FAMILIES, Waves
+from tests.distillation.families import FAMILIES
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     for name, kind in FAMILIES.items():
         monkeypatch.setitem(methods.METHODS, name, kind)
-    monkeypatch.setitem(PARAMETERISATIONS, "waves", lambda factor: Waves())
 
 
 def small(method, **fields):
@@ -37,18 +36,21 @@ def small(method, **fields):
     return config
 
 
-SOFT = ("toy_trajectories", "toy_kernel_ridge", "toy_recovery")
+SOFT = ("datm", "toy_kernel_ridge", "toy_recovery")
+EXPERTS = {"experts.count": 2, "experts.epochs": 3, "experts.augmentation": "none"}
+EXPERTS |= {"trajectory.steps": 2, "trajectory.epochs": 1, "trajectory.latest": 1}
+EXPERTS |= {"trajectory.latest_at_first": 0, "distill.augmentation": "none"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "datm"])
 def test_a_family_goes_through_all_stages(name, tmp_path):
-    config = small(name)
+    config = small(name, **EXPERTS if name == "datm" else {})
     experiment, rows = stages.run(config, tmp_path / "run")
     made, card = distilled.load(tmp_path / "run")
     soft = name in SOFT
     assert made.soft == soft and made.images.shape == (20, 8, 8, 1)
     assert card["label_kind"] == distilled.KINDS["logits" if soft else "hard"]
-    assert (card["lr"] is not None) == (name == "toy_trajectories")
+    assert (card["lr"] is not None) == (name == "datm")
     assert rows[0]["method"] == name and 0 <= rows[0]["last"] <= 100
     page = (tmp_path / "run" / "report.html").read_text()
     assert name in page and page.count("<img") >= 10
@@ -64,15 +66,33 @@ def test_a_family_goes_through_all_stages(name, tmp_path):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("distilled.npz")}
 
 
-def test_a_set_of_coefficients_goes_through_all_stages(tmp_path):
-    config = small("toy_matching", **{"distill.parameterisation": "waves"})
+SHARED = {"fred": ["coefficients", "mask"], "nsd": ["left", "right", "tensors"]}
+
+
+@pytest.mark.parametrize("form", SHARED)
+def test_a_set_of_coefficients_goes_through_all_stages(form, tmp_path):
+    fields = {"distill.parameterisation": form, "distill.ipc": 4, "distill.reuse_images": True}
+    config = small("toy_matching", **fields)
     experiment, rows = stages.run(config, tmp_path / "run")
     made, card = distilled.load(tmp_path / "run")
-    assert card["arrays"] == ["coefficients"] and rows
+    assert sorted(card["arrays"]) == SHARED[form] and rows
+    assert made.images.shape == (160, 8, 8, 1) and (card["ipc"], card["factor"]) == (4, 2)
+    assert parameterisations.size(made.stored) <= 4 * 40 * 64 + 80
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "decoded images, 16 a class" in page
     exporting.export_set(tmp_path / "run", "npz", tmp_path / "out")
     for path in (tmp_path / "run", tmp_path / "out"):
         scored = read(path, experiment.dataset, Facts())
         np.testing.assert_allclose(scored.images, made.images, atol=1e-6)
+    exporting.export_set(tmp_path / "run", "png", tmp_path / "png")
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 160
+
+
+def test_a_parameterisation_that_has_no_room_is_refused(tmp_path):
+    for form, factor, said in (("nsd", 4, "no room for a rank"), ("fred", 9, "that is none")):
+        fields = {"distill.parameterisation": form, "distill.factor": factor}
+        with pytest.raises(ValueError, match=said):
+            Experiment(small("random", **fields, **{"distill.reuse_images": True}), tmp_path)
 
 
 def test_a_learning_rate_of_the_set_trains_its_evaluation_networks():
@@ -93,6 +113,8 @@ def test_two_published_methods_keep_apart(tmp_path, monkeypatch):
     for name in ("dm", "mmd"):
         kind = dataclasses.replace(methods.kind(name), published=tiny)
         monkeypatch.setitem(methods.METHODS, name, kind)
+    plain = dataclasses.replace(methods.kind("random"), published={})
+    monkeypatch.setitem(methods.METHODS, "random", plain)
     config = small("dm", baselines=("mmd", "random"), recipe="published")
     config.distill.augmentation, config.sdd.num_frequencies = "none", 8
     experiment, rows = stages.run(config, tmp_path)
@@ -114,9 +136,9 @@ def test_a_run_of_before_a_method_s_fields_is_the_same_run():
 
 
 def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():
-    config = small("dm", baselines=("random",), recipe="published")
+    config = small("dm", baselines=("mmd",), recipe="published")
     experiment = Experiment(config, "unused")
-    assert experiment.of("random") is experiment
+    assert experiment.of("mmd") is experiment
     own, published = experiment.of("dm").config, methods.kind("dm").published
     changed = configuration.flatten(own)
     for name, value in configuration.flatten(config).items():

@@ -52,7 +52,7 @@ def test_what_a_method_settles_stays_when_its_run_goes_on(tmp_path, monkeypatch)
     other = Experiment(quick(**{"distill.ipc": 2}), tmp_path)
     assert other.settled("random") == {"sdd.scale": 2.0}
     assert Experiment(quick(), tmp_path / "elsewhere").settled("random") == {"sdd.scale": 3.0}
-    path = tmp_path / "elsewhere" / "settled.json"
+    path = tmp_path / "elsewhere" / "settled" / "random.json"
     path.write_text(path.read_text()[:-9])
     again = Experiment(quick(), tmp_path / "elsewhere")
     assert again.settled("random") == {"sdd.scale": 4.0}

@@ -446,3 +446,42 @@ def test_an_image_that_is_not_finite_shows_in_the_features_behind_every_relu():
 
         bad = ~np.isfinite(np.asarray(features(images))).all(axis=1)
         np.testing.assert_array_equal(bad, [False, False, False, True, False])
+
+
+def test_batch_norm_uses_running_statistics_and_moves_them_where_it_may_write():
+    network = make("convnet_batch_norm", 3, (4, 4, 2), depth=1, width=3)
+    params = network.init(jax.random.key(0))
+    given = {"mean": [0.1, 0.2, -0.3], "variance": [0.5, 1.0, 2.0]}
+    given |= {"scale": [1.5, 1.0, -1.0], "bias": [0.2, 0.0, 0.1]}
+    own = {name: np.array(value) for name, value in given.items()}
+    params["BatchNorm_0"] = {name: jnp.float32(value) for name, value in own.items()}
+    images = images_of((4, 4, 2))
+    logits, features, ((before, x),) = network.apply_with_convolutions(params, images)
+    np.testing.assert_array_equal(before, images)
+    x = np.float64(x)
+
+    def pooled(mean, variance):
+        y = own["scale"] * (x - mean) / np.sqrt(variance + 1e-5) + own["bias"]
+        return np.maximum(y, 0).reshape(2, 2, 2, 2, 2, 3).mean((2, 4)).reshape(2, -1)
+
+    chex.assert_trees_all_equal((logits, features), network.apply(params, images))
+    np.testing.assert_allclose(features, pooled(own["mean"], own["variance"]), atol=1e-5)
+    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    (_, features), seen = network.apply_in_training(params, images)
+    np.testing.assert_allclose(features, pooled(mean, variance), atol=1e-5)
+    moved = seen["BatchNorm_0"]
+    np.testing.assert_allclose(moved["mean"], 0.9 * own["mean"] + 0.1 * mean, atol=1e-6)
+    np.testing.assert_allclose(moved["variance"], 0.9 * own["variance"] + 0.1 * variance, atol=1e-6)
+    kept = network.with_seen(jax.tree.map(jnp.zeros_like, params), seen)
+    assert kept["BatchNorm_0"]["scale"][0] == 0 and not kept["Conv_0"]["kernel"].any()
+    np.testing.assert_array_equal(kept["BatchNorm_0"]["mean"], moved["mean"])
+    other = layers.with_running(params, [(mean, variance)])
+    np.testing.assert_allclose(network.apply(other, images)[1], features, atol=1e-5)
+
+
+def test_a_network_without_statistics_trains_as_it_applies():
+    network, images = make(image_shape=(8, 8, 1)), images_of((8, 8, 1))
+    params = network.init(jax.random.key(0))
+    outputs, seen = network.apply_in_training(params, images)
+    chex.assert_trees_all_equal(outputs, network.apply(params, images))
+    assert seen is None and network.with_seen(params, seen) is params

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from csdm_jax.reporting import compared
+from csdm_jax.sets import distilled, tracks
 from tests.finished import write_run
 
 ACCURACIES = {  # of two networks, by distillation seed
@@ -57,12 +58,51 @@ def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
     assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
 
 
+def test_soft_labels_of_the_shared_teacher_have_a_column(workdir):
+    values = ([60.0, 62.0], [64.0, 66.0], [59.0, 61.0])
+    for seed, own in enumerate(values):
+        run = workdir / "runs" / f"dm-seed{seed}"
+        write_run(run / tracks.FOLDER, "dm", seed, own)
+        result, card = distilled.load(run / tracks.FOLDER)
+        facts = {"set": distilled.load(run)[1][distilled.DIGEST]}
+        distilled.save(run / tracks.FOLDER, result, card | {tracks.SOFT: facts})
+    dm, random = compared.compared(workdir, ["random", "dm"])["methods"]
+    means = np.mean(values, axis=1)
+    low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    np.testing.assert_allclose([dm["soft"]["last"], *dm["soft"]["interval"]],
+                               [means.mean(), low, high], 1e-3)  # fmt: skip
+    assert random["soft"] is None
+    text = compared.text({"methods": [dm, random], "pairs": []})
+    assert f"| 62.0 ({low:.1f} to {high:.1f}) |" in text
+    assert dm["last"] == pytest.approx(np.mean(ACCURACIES["dm"]), abs=0.01)
+
+
 def test_files_are_left_and_say_the_same(workdir):
     found = compared.write(workdir, ["random", "csdm"])
     assert json.loads((workdir / "compare.json").read_text()) == found
     text = (workdir / "compare.md").read_text()
     assert text == compared.text(found) and "| random | csdm | " in text
     assert (workdir / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_section_of_the_page_has_the_same_cells(workdir):
+    found = compared.compared(workdir, ["random", "dm", "csdm"])
+    section = compared.section(found)
+    cells = [row for name in ("accuracies", "costs", "pairs") for row in section[name]["rows"]]
+    lines = compared.text(found).splitlines()
+    assert len(cells) == 9 and all(f"| {' | '.join(row)} |" in lines for row in cells)
+    assert section["figure"][0].startswith("<svg") and section["note"] == lines[-1]
+
+
+def test_an_earlier_comparison_is_brought_up_to_date(workdir):
+    assert compared.renewed(workdir, ["random", "dm", "csdm"]) is None
+    before = compared.write(workdir, ["random", "csdm"])
+    assert compared.renewed(workdir, ["random", "dm", "csdm"]) == before
+    write_run(workdir / "runs" / "random-seed0", "random", 0, [44.0, 46.0])
+    after = compared.renewed(workdir, ["random", "dm", "csdm"])
+    assert after != before and json.loads((workdir / "compare.json").read_text()) == after
+    (workdir / "compare.json").write_text("{")
+    assert compared.renewed(workdir, ["random"]) is None
 
 
 def test_one_method_and_one_seed_have_no_pair_and_no_interval(tmp_path):

@@ -9,7 +9,7 @@ from csdm_jax import page as page_command
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.experiment.config import OF_THE_RUN
-from csdm_jax.reporting import page, table
+from csdm_jax.reporting import compared, page, table
 from csdm_jax.sets import distilled
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.storage import files
@@ -33,7 +33,8 @@ def write_page(workdir, names=NAMES):
     write_run(workdir, "csdm", 0, [50.0, 52.0], names=names)
     write_spectrum(workdir)
     write_snapshots(workdir, (0, 10))
-    table.write(workdir, [baseline, workdir], OF_THE_RUN, real_images())
+    section = compared.section(compared.compared(workdir, ["random", "csdm"]))
+    table.write(workdir, [baseline, workdir], OF_THE_RUN, real_images(), section)
     return workdir / page.FILE
 
 
@@ -58,6 +59,7 @@ def test_the_page_has_every_section_and_says_first_what_came_out(path):
     text = path.read_text()
     assert headings(text) == [
         "Results",
+        "Comparison of methods",
         "Images",
         "Distillation",
         "Characteristic functions",
@@ -69,6 +71,14 @@ def test_the_page_has_every_section_and_says_first_what_came_out(path):
     assert "reach 51.0 ± 1.4 % on the test set, 10.0 points above real images" in start
     assert "41.0 %" in start  # the few-shot class: 10 points below the mean
     assert "2.5 GB" in text and "7.5 s" in text and "jax 1.2.3" in text
+
+
+def test_a_figure_has_room_for_some_methods_the_best_and_random():
+    few = {name: {} for name in ("csdm", "dm", "random")}
+    assert page._drawn(few) == (few, "")
+    many = {name: {} for name in ("csdm", *map(str, range(9)), "random")}
+    drawn, said = page._drawn(many)
+    assert list(drawn) == ["csdm", *map(str, range(6)), "random"] and " Of 11 methods 8 " in said
 
 
 def test_the_page_asks_for_nothing_outside_itself(path):
@@ -188,7 +198,7 @@ def test_a_browser_shows_it_whole(tab, path, width, scheme):
     assert tab.value("document.images.length") == tab.value(PICTURES) == 3 * (2 + 5) + FRAMES * 6
     assert tab.value("document.documentElement.scrollWidth") <= width
     drawings = tab.value(DRAWINGS)
-    assert len(drawings) == 11
+    assert len(drawings) == 12
     assert all(left >= 0 and right <= width and high > 100 for left, right, high in drawings)
     assert max(tab.value(TEXTS)) < 12  # pixels by which a label leaves its drawing
     assert tab.value(CONTRAST) > 4.5

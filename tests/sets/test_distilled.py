@@ -37,6 +37,21 @@ def test_training_data_repeats_a_label_for_every_tile():
     np.testing.assert_allclose(targets.sum(1), 1)
 
 
+def test_every_tile_may_have_a_label_of_its_own(tmp_path):
+    soft = np.random.default_rng(1).dirichlet(np.ones(3), 24).astype(np.float32)
+    distilled.save(tmp_path, example(labels=soft), {})
+    loaded, _ = distilled.load(tmp_path)
+    assert loaded.tiles_labelled and not example().tiles_labelled
+    np.testing.assert_array_equal(loaded.training_data()[1], soft)
+    np.testing.assert_array_equal(distilled.decoded(loaded).labels, soft)
+    expected = [soft[4 * k : 4 * k + 4].sum(0).argmax() for k in range(6)]
+    np.testing.assert_array_equal(loaded.classes, expected)
+    for label in range(3):
+        np.testing.assert_array_equal(
+            loaded.of_class(label), loaded.images[np.equal(expected, label)]
+        )
+
+
 def test_soft_labels_are_used_as_they_are():
     soft = np.tile(np.array([0.7, 0.2, 0.1], np.float32), (6, 1))
     _, targets = example(labels=soft, parameterisation="pixels").training_data()

@@ -7,9 +7,10 @@ import numpy as np
 import optax
 import pytest
 
+from csdm_jax import networks
 from csdm_jax.augment import Augmentation
 from csdm_jax.training.optimisers import optimiser, step_decay
-from csdm_jax.training.trainer import Recipe, Trainer
+from csdm_jax.training.trainer import Recipe, Trainer, agreement
 
 RECIPE = Recipe(
     epochs=8,
@@ -67,9 +68,8 @@ def test_the_chunks_in_which_progress_is_reported_do_not_change_the_network(tiny
 
 def full_batch_step(tiny, key, **changes):
     """One masked SGD step on all data (the batch is larger): the weights before and after."""
-    recipe = dataclasses.replace(
-        RECIPE, epochs=1, batch=100, optimiser="sgd", learning_rate=0.1, **changes
-    )
+    given = {"epochs": 1, "batch": 100, "optimiser": "sgd", "learning_rate": 0.1}
+    recipe = dataclasses.replace(RECIPE, **given | changes)
     start = tiny.network.init(jax.random.key(7))
     trained = Trainer(tiny.network, recipe, tiny.normaliser).fit(
         key, tiny.data.images, targets_of(tiny.data), params=jax.tree.map(jnp.copy, start)
@@ -124,3 +124,60 @@ def test_adamw_decays_weights_beside_the_gradient():
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match=r"unknown optimiser 'adam'.*adamw"):
         optimiser("adam", 0.1, momentum=0.9, weight_decay=0.0)
+
+
+def test_class_weights_take_over_as_the_training_goes_on(tiny):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(5, 3)), np.eye(3)[[0, 0, 1, 2, 2]]
+    labels[1] = [0.5, 0.0, 0.5]
+    real, prior = np.array([1, 1, 1, 1, 0]), np.array([0.7, 0.2, 0.1])
+    trainer = Trainer(tiny.network, dataclasses.replace(RECIPE, reweighting=0.5), tiny.normaliser)
+    log_q = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    terms = -labels * log_q * real[:, None]
+    weights = prior**-0.5 / (prior**-0.5).sum()
+    weighted = (terms * weights).sum() / (labels * weights * real[:, None]).sum()
+    for late in (0.0, 0.5, 1.0):
+        given = map(jnp.float32, (logits, labels, real, np.log(prior), late))
+        expected = (1 - late**2) * terms.sum() / 4 + late**2 * weighted
+        np.testing.assert_allclose(trainer._cross_entropy(*given), expected, rtol=1e-5)
+
+
+def test_views_agree_by_their_cosine_and_the_fixed_one_has_no_gradient():
+    generator = np.random.default_rng(0)
+    x, real = generator.normal(size=(6, 4)), jnp.float32([1, 1, 0] * 2)
+
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    pairs = ((0, 3), (1, 4))
+    value, gradient = jax.value_and_grad(agreement)(jnp.float32(x), real)
+    np.testing.assert_allclose(value, np.mean([cosine(x[i], x[j]) for i, j in pairs]), rtol=1e-5)
+    step = np.zeros((6, 4))
+    step[0, 1] = 1e-5
+    slope = (cosine(x[0] + step[0], x[3]) - cosine(x[0] - step[0], x[3])) / 2e-5
+    np.testing.assert_allclose(gradient[0, 1], slope / 4, rtol=1e-4)  # of 4 rows, each counted once
+    assert not gradient[2].any()
+    assert np.isfinite(jax.grad(agreement)(jnp.zeros((6, 4)), real)).all()
+
+
+def test_batch_statistics_train_a_network_and_move_its_running_ones(tiny, key):
+    network = networks.create(
+        "convnet_batch_norm", num_classes=3, image_shape=(8, 8, 3), depth=1, width=4
+    )
+    own = dataclasses.replace(tiny, network=network)
+    start, trained = full_batch_step(
+        own, key, weight_decay=0.5, consistency=0.5, batch=len(tiny.data.images)
+    )
+    images = tiny.normaliser(tiny.data.images)
+
+    def loss(params):
+        (logits, _), seen = network.apply_writing(params, images)
+        return optax.softmax_cross_entropy(logits, targets_of(tiny.data)).mean(), seen
+
+    # Two views that nothing augments agree: that changes neither statistics nor gradient.
+    gradient, seen = jax.jit(jax.grad(loss, has_aux=True))(start)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * (g + 0.5 * p), start, gradient)
+    for name in ("mean", "variance"):
+        expected["BatchNorm_0"][name] = seen["BatchNorm_0"][name]
+        assert np.abs(seen["BatchNorm_0"][name] - start["BatchNorm_0"][name]).max() > 1e-3
+    chex.assert_trees_all_close(trained, expected, atol=1e-5)

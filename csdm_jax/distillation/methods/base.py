@@ -32,6 +32,7 @@ class Inputs(NamedTuple):
       key: this step's own; of a phase with views the view's, the same in all steps that read it.
       number: int32 scalar, the number of this step among those of its phase.
       view: what `Views.make` has made; None for a phase without views.
+      fetched: what `Phase.fetch` has read; None for a phase without.
     """
 
     supplied: tuple[Any, ...]
@@ -39,6 +40,7 @@ class Inputs(NamedTuple):
     key: jax.Array
     number: jax.Array
     view: Any = None
+    fetched: Any = None
 
 
 class Metrics(NamedTuple):
@@ -72,6 +74,9 @@ class Views(NamedTuple):
     uses: int
 
 
+Fetch = Callable[[tuple[Any, ...], jax.Array, int], Any]
+
+
 class Phase(NamedTuple):
     """One kind of step. In every round of a run each phase has its turn.
 
@@ -83,12 +88,24 @@ class Phase(NamedTuple):
         gradients in a scan are many times slower.
       draw: which rows of the training set a step reads, a pure function of its key; None for none.
       views: what is made of a batch and kept for several steps; None for a batch in every step.
+      fetch: what a round of the phase reads from the host, the same in all its steps: a function
+        of what is supplied, the round's key and number, the key being that of every phase of the
+        round, to a pytree of NumPy arrays; None for none. It is called ahead, in a thread.
+      numbered: whether `draw` takes a second argument, the number of the step (or of its view)
+        among those of the phase; for steps that take turns, each with a class of its own.
     """
 
     step: Callable[[State, Inputs], tuple[State, Metrics]]
     times: int = 1
-    draw: Callable[[jax.Array], Ragged] | None = None
+    draw: Callable[..., Ragged] | None = None
     views: Views | None = None
+    fetch: Fetch | None = None
+    numbered: bool = False
+
+    def rows(self, key: jax.Array, number: jax.Array) -> Ragged:
+        """What `draw` gives in a phase that has one, for the key and the number of a step."""
+        assert self.draw is not None
+        return self.draw(key, number) if self.numbered else self.draw(key)
 
 
 class Method(Protocol):
@@ -168,7 +185,7 @@ def initial_images(
     if context.first is not None:
         context = dataclasses.replace(context, host=context.first)
     images = starts.images(context.start, context, wanted, key, supplied)
-    return context.parameterisation.encode(images)
+    return context.encode(images)
 
 
 def stored_labels(num_classes: int, ipc: int) -> np.ndarray:

@@ -29,19 +29,22 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
 def read(path: Path, card: dict[str, Any]) -> Content:
     """Reads the arrays `images` and `labels`; Python objects in the file are refused.
 
-    A set that stores no images (its card names its arrays) is decoded.
+    A set that stores no images (its card names its arrays), or mosaics with a label for every tile,
+    is decoded.
     """
     if card.get("arrays", ["images"]) != ["images"]:
-        whole = distilled.decoded(distilled.load(path if path.is_dir() else path.parent)[0])
-        return Content(
-            whole.images,
-            whole.probabilities if whole.soft else whole.labels,
-            lr=whole.lr,
-            decoded=True,
-        )
+        return _decoded(path)
     arrays = read_npz(find(path, ARRAYS), ("images", "labels"))
+    if card.get("parameterisation") == "mosaic" and len(arrays["images"]) < len(arrays["labels"]):
+        return _decoded(path)
     logits = card.get("label_kind") == distilled.KINDS["logits"]
     return Content(arrays["images"], softmax(arrays["labels"]) if logits else arrays["labels"])
+
+
+def _decoded(path: Path) -> Content:
+    whole = distilled.decoded(distilled.load(path if path.is_dir() else path.parent)[0])
+    labels = whole.probabilities if whole.soft else whole.labels
+    return Content(whole.images, labels, lr=whole.lr, decoded=True)
 
 
 FORMAT = Format(

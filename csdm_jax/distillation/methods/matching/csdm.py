@@ -3,6 +3,8 @@
 Source: Wu et al. 2026, arXiv 2603.01698, Sections 4.2.2 to 4.2.4; recipe of NCFM's public code.
 Cost: two forward passes of the synthetic and one of the real batch, O(n d T) for the metric.
 Deviations: one joint step for all classes; unit features; alpha follows the log of the count.
+Licence: none public; the paper alone.
+Status: tested; no code of its authors to compare with.
 
 Where alpha is not 1/2, the gradient of a mini-batch is biased: the amplitude of a mean over a few
 images is larger than that of the class. At a scale of 3 and alpha 0.7 the bias is about a quarter

@@ -8,6 +8,8 @@ Source: Zhang et al. 2024, DANCE: Dual-View Distribution Alignment for Dataset C
 Cost: two forward passes of the synthetic and one of the real batch, O(n d) for the metric.
 Deviations: unit features in our recipe; one joint step for all classes. The learning rate that
 grows with the images of a class is the one of ten; batch and weights of both terms are NCFM's.
+Licence: no licence file.
+Status: tested; published settings of ten images of a class.
 """
 
 from __future__ import annotations

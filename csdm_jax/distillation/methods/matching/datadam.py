@@ -11,6 +11,8 @@ Deviations: unit features of trained extractors, a weight for these and the cali
 recipe; with recipe=published raw features of a network that nobody has trained, a fresh one in
 every step, and the power 4 of the paper, where its public code has 1. One joint step for all
 classes, whatever their sizes. It needs a network that tells its maps: the ConvNet.
+Licence: no licence file.
+Status: tested; published settings of its paper.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ has raw features; there the published weight 0.5 stands for an accuracy in perce
 accuracy is a moving average over its batches, not since the last evaluation. One joint step for all
 classes. A batch is drawn in every step, whatever `distill.view_uses`; `distill.extractor` changes
 nothing.
+Licence: no licence file.
+Status: tested; published settings of ten images of a class.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from csdm_jax.data.device import draw_any
 from csdm_jax.distillation.methods.base import Context, Inputs, Metrics, Phase
 from csdm_jax.distillation.methods.matching import dm
 from csdm_jax.distillation.methods.matching.matching import Matching, State, kind
@@ -31,6 +33,7 @@ from csdm_jax.metric.ragged import Ragged
 from csdm_jax.networks import Params
 from csdm_jax.runtime import health
 from csdm_jax.runtime.fields import RATE, Field, integer
+from csdm_jax.training import online
 from csdm_jax.training.optimisers import optimiser
 
 FIELDS = {
@@ -111,9 +114,8 @@ class IDM(Matching):
         return memory.accuracies[self._one_of(memory, key)]
 
     def _any_rows(self, key: jax.Array) -> Ragged:
-        """A batch for the training, of all images alike: its one "class" is none."""
-        rows = jax.random.randint(key, (self._own.batch,), 0, len(self._context.host))
-        return Ragged(rows, (self._own.batch,), jnp.zeros(1, jnp.int32))
+        """A batch for the training, of all images alike."""
+        return draw_any(len(self._context.host), key, self._own.batch)
 
     def train(self, state: State, inputs: Inputs) -> tuple[State, Metrics]:
         """One step of one network's training; the first of some rounds puts in a fresh one."""
@@ -125,19 +127,14 @@ class IDM(Matching):
         weights, moments = jax.tree.map(lambda leaf: leaf[place], (queue.weights, queue.moments))
         labels = jnp.asarray(self._context.host.labels)[self._any_rows(inputs.key).values]
         images = self._context.normaliser(inputs.batch.values)
-
-        def loss(weights: Params) -> tuple[jax.Array, jax.Array]:
-            logits, _ = self._context.network.apply(weights, images)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return jnp.mean(losses), jnp.mean(jnp.argmax(logits, axis=1) == labels)
-
-        (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
-        updates, moments = self._training.update(gradient, moments, weights)
-        moved = optax.apply_updates(weights, updates)
+        targets = jax.nn.one_hot(labels, self._context.num_classes)
+        trained, value, right = online.step(
+            self._context.network, self._training, online.Trained(weights, moments), images, targets
+        )
         accuracy = DECAY * queue.accuracies[place] + (1 - DECAY) * right
-        queue = _put(queue, place, moved, moments, accuracy)
+        queue = _put(queue, place, *trained, accuracy)
         scalars = {"queue_loss": value, "queue_accuracy": accuracy, "queue_pushed": queue.pushed}
-        finite = {"network of the queue": health.finite(moved)}
+        finite = {"network of the queue": health.finite(trained.weights)}
         return state._replace(memory=queue), Metrics(value, scalars, {}, finite)
 
     def _pushed(self, queue: Queue, number: jax.Array) -> Queue:

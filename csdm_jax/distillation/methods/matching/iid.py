@@ -12,6 +12,8 @@ Deviations: the covariance of all features, not of the channels of the last map;
 the pool, where the authors train 1000 ResNets; unit features and weights for these in our recipe,
 where recipe=published has raw features and the published weights of the form on DM; the calibration
 of our recipe. One joint step for all classes.
+Licence: no licence file.
+Status: tested; published settings on DM, but for the 1000 ResNets that would be trained first.
 """
 
 from __future__ import annotations

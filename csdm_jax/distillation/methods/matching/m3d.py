@@ -11,6 +11,8 @@ Deviations: in our recipe unit features of trained extractors and the calibratio
 recipe=published raw features of a network that nobody has trained, drawn anew in every step, not in
 every fifth. One joint step for all classes. Published settings are those that its public base
 configuration gives for every number of images; those for each number are not public.
+Licence: MIT.
+Status: tested; published form not reproducible: settings for each number of images are not public.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ metric, twice; 3 d^2 numbers in the state.
 Deviations: the form of the paper. Its public code draws 4 different frequencies where the paper has
 `sdd.num_frequencies`, and no configuration of it uses the sampler. The sampler's learning rate is
 not lowered on a plateau. One joint step for all classes.
+Licence: no licence file.
+Status: tested; published form not reproducible: no public configuration uses the sampler.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ Deviations: the barycentre in our matching recipe, anew in every step, on unit f
 extractor and batch; as published, once, from noise, on the whole class under one teacher, with a
 model-inversion recipe (statistics of batch norm, soft labels) that the other methods do not have.
 Plans are entropic; one norm a class, not one of all.
+Licence: no licence file.
+Status: tested; published form not reproducible here: a model inversion by statistics of batch norm.
 """
 
 from __future__ import annotations

@@ -9,7 +9,11 @@ Cost: the trainings of the extractors once more, with snapshots; a forward pass 
 through each of them.
 Deviations: counted at the end of every epoch on images as they are, not in the mini-batches of the
 training; over all trainings; before the first epoch nothing counts as learnt. An image that is
-never learnt counts 0, as in DeepCore; in the paper it counts most. The same for every seed.
+never learnt counts 0, as in DeepCore; in the paper it counts most. The same for every seed. With
+recipe=published the extractor is DeepCore's ResNet-18, trained for 40 epochs by a staircase near
+its cosine, and the networks of the configuration are tested, by its recipe.
+Licence: MIT (DeepCore).
+Status: tested; published settings of DeepCore, but for the cosine.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import numpy as np
 
 from csdm_jax.distillation.features import each, outputs
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.selection.published import DEEPCORE
 from csdm_jax.distillation.methods.selection.selection import Selection, kind
 from csdm_jax.distillation.needs import Trajectories
 from csdm_jax.distillation.starts.base import of_every_class, real_images
@@ -79,4 +84,4 @@ def create(config: Any, context: Context) -> Selection:
     return Selection(config, context, images)
 
 
-KIND = kind(create, Trajectories(every=1))
+KIND = kind(create, Trajectories(every=1), published=DEEPCORE)

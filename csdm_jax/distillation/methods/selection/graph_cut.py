@@ -11,7 +11,11 @@ Source: Iyer et al. 2021, Submodular Combinatorial Information Measures; Guo et 
 Cost: a forward pass of the training set through every extractor, O(K n_c d) for the sums of a class
 of K classes and O(n_c d) for each image chosen, with each extractor.
 Deviations: the similarity is the mean over the trained extractors, not that of one network; where a
-residual is 0, its cosine is 0; the same for every seed.
+residual is 0, its cosine is 0; the same for every seed. With recipe=published the extractor is
+DeepCore's ResNet-18, trained for 40 epochs by a staircase near its cosine, and the networks of the
+configuration are tested, by its recipe.
+Licence: MIT (DeepCore).
+Status: tested; published settings of DeepCore, but for the cosine.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import numpy as np
 
 from csdm_jax.distillation.features import each, outputs
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.selection.published import DEEPCORE
 from csdm_jax.distillation.methods.selection.selection import Selection, kind
 from csdm_jax.distillation.needs import Pool
 from csdm_jax.distillation.starts.base import of_every_class, real_images
@@ -107,4 +112,4 @@ def create(config: Any, context: Context) -> Selection:
     return Selection(config, context, images)
 
 
-KIND = kind(create, Pool())
+KIND = kind(create, Pool(), published=DEEPCORE)

@@ -8,6 +8,10 @@ Source: Sener & Savarese 2018, Active Learning for Convolutional Neural Networks
 Approach; class by class as in Guo et al. 2022, DeepCore.
 Cost: a forward pass of the training set through every extractor, O(n_c d) for each image chosen.
 Deviations: features are the mean over the trained extractors, not those of a network trained on
+ImageNet. With recipe=published the extractor is one ResNet-18, trained for 40 epochs by a staircase
+near its cosine, and the networks of the configuration are tested, by its recipe.
+Licence: MIT (DeepCore).
+Status: tested; published form not reproducible: DeepCore reads features of a network trained on
 ImageNet.
 """
 
@@ -20,6 +24,7 @@ import numpy as np
 
 from csdm_jax.distillation.features import mean_features
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.selection.published import DEEPCORE
 from csdm_jax.distillation.methods.selection.selection import Selection, kind
 from csdm_jax.distillation.needs import Pool
 from csdm_jax.distillation.starts.base import of_every_class, real_images
@@ -64,4 +69,4 @@ def create(config: Any, context: Context) -> Selection:
     return Selection(config, context, images)
 
 
-KIND = kind(create, Pool())
+KIND = kind(create, Pool(), published=DEEPCORE)

@@ -5,7 +5,10 @@ is "random".
 
 Source: none.
 Cost: none.
-Deviations: none.
+Deviations: with recipe=published tested by DeepCore's recipe, a staircase near its cosine, on the
+networks of the configuration.
+Licence: none needed.
+Status: tested; published settings of DeepCore, but for the cosine.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.selection.published import TESTED
 from csdm_jax.distillation.methods.selection.selection import Selection, kind
 from csdm_jax.distillation.starts import random
 
@@ -22,4 +26,4 @@ def create(config: Any, context: Context) -> Selection:
     return Selection(config, context, random.images)
 
 
-KIND = kind(create)
+KIND = kind(create, published=TESTED)

@@ -6,7 +6,7 @@ class with fewer images than wanted is used whole, again and again, as in `rando
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -37,14 +37,14 @@ class Selection:
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> Stored:
         """The chosen images, encoded."""
-        form = self._context.parameterisation
-        return form.encode(self._images(self._context, self._ipc * form.tiles, key, *supplied))
+        wanted = self._ipc * self._context.parameterisation.tiles
+        return self._context.encode(self._images(self._context, wanted, key, *supplied))
 
     def result(self, state: Stored) -> DistilledSet:
         """The images themselves."""
         return self._context.distilled(state, stored_labels(self._context.num_classes, self._ipc))
 
 
-def kind(create: Callable[[Any, Context], Any], *needs: Need) -> Kind:
+def kind(create: Callable[[Any, Context], Any], *needs: Need, published: Mapping[str, Any]) -> Kind:
     """The entry of a method of this family, which takes no start."""
-    return Kind(create, needs, selects=True)
+    return Kind(create, needs, published=published, selects=True)

@@ -1,0 +1,1 @@
+"""Gradient matching: synthetic images whose gradients to a network's weights are the real ones'."""

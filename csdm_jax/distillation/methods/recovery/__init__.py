@@ -1,0 +1,1 @@
+"""Decoupled recovery: images with which trained networks see the statistics of the real ones."""

@@ -1,0 +1,1 @@
+"""Trajectory matching: a student's training on synthetic images follows that of experts."""
