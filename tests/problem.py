@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -43,6 +44,33 @@ def tiny_dataset(classes: int = 3, per_class: int = 40) -> Dataset:
         mean=(0.4, 0.4, 0.4),
         std=(0.25, 0.25, 0.25),
     )
+
+
+DIM = 16
+"""Features of the small network."""
+
+
+@functools.cache
+def small_network(classes: int = 3) -> Network:
+    """A map of each pixel and one layer: it compiles in no time."""
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        pixel, whole, last = jax.random.split(key, 3)
+        return {
+            "pixel": jax.random.normal(pixel, (3, 4)),
+            "whole": 0.1 * jax.random.normal(whole, (8 * 8 * 4, DIM)),
+            "last": jax.random.normal(last, (DIM, classes)),
+        }
+
+    def apply_with_maps(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        maps = jax.nn.relu(images @ params["pixel"])
+        features = jax.nn.relu(maps.reshape(len(maps), -1) @ params["whole"])
+        return features @ params["last"], features, (maps, features)
+
+    def apply(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return apply_with_maps(params, images)[:2]
+
+    return Network("small", jax.jit(init), apply, DIM, 256, (8, 8, 3), apply_with_maps)
 
 
 def stacked(network: Network, seeds: range) -> Any:
@@ -111,6 +139,7 @@ def tiny_loop(
     streamed: bool = False,
     classes: int = 3,
     form: tuple[str, int] = ("mosaic", 2),
+    small: bool = False,
     **distill,
 ) -> Loop:
     """A method on the tiny problem.
@@ -121,6 +150,7 @@ def tiny_loop(
       streamed: whether images stay on the host.
       classes: C.
       form: name and factor of the parameterisation.
+      small: whether the network is the small one, where a ConvNet has nothing to add.
       **distill: fields of `config.distill`.
     """
     dataset = tiny_dataset(classes)
@@ -128,9 +158,11 @@ def tiny_loop(
         dataset.train_labels, classes, imbalance_factor=5.0, rule="seeded", seed=0
     )
     host = HostData.create(dataset, longtail)
-    network = networks.create(
-        "convnet", num_classes=classes, image_shape=(8, 8, 3), depth=2, width=8
-    )
+    network = small_network(classes)
+    if not small:
+        network = networks.create(
+            "convnet", num_classes=classes, image_shape=(8, 8, 3), depth=2, width=8
+        )
     normaliser = Normaliser(dataset.mean, dataset.std)
     config = tiny_config(**distill)
     return make_loop(
