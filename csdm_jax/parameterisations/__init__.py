@@ -83,7 +83,7 @@ def create(name: str, factor: int) -> Parameterisation:
       name: "pixels" (stored as used), "mosaic" (a grid of small images), "fred" (coefficients at
         the frequencies in which a class varies most) or "nsd" (tensors of a class, paired with its
         kernels).
-      factor: at least 1; `factor`^2 images take the room of one. Not used by "pixels".
+      factor: f, at least 1; f^2 images take the room of one. Not used by "pixels".
 
     Returns:
       What encodes images, decodes what is stored, and keeps it in its range.

@@ -87,7 +87,7 @@ def mask_of(varying: np.ndarray, places: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class FreD:
-    """DCT coefficients at the places where a class varies most, `factor`^2 images in each's room.
+    """DCT coefficients at the places where a class varies most, f^2 images in the room of one.
 
     What is stored: `coefficients`, float32 `[n, f^2, H W // f^2, ch]`, and `mask`, float32
     `[C, H, W]` of zeros and ones; the places of a mask are counted row by row.

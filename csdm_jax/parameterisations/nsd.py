@@ -42,7 +42,7 @@ def directions(squares: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class NSD:
-    """Spectrum tensors of a class, all paired with its `factor`^2 kernels.
+    """Spectrum tensors of a class, all paired with its f^2 kernels.
 
     What is stored, all float32: `tensors` `[n, r, r, ch]`, `left` `[C, f^2, H, r]` and `right`
     `[C, f^2, r, W]`, the kernels.

@@ -221,6 +221,8 @@ GRADIENT_MATCHING = ("dc", "dcc", "dream", "dsa", "dsac", "idc")
 """The family of `toy_gradients`: their losses and runs are tested in test_gradient_matching."""
 DECOUPLED = ("frepo", "gvbsm", "rldd")
 """Kernel ridge and recovery: their losses and runs are tested in test_ridge and test_recovery."""
+ALIKE = ("dc", "dcc", "dsa", "idc")
+"""Those of it whose steps do nothing that `dsac` and `dream` do not."""
 DISTANCES = (
     "cafe", "dance", "datadam", "dsdm", "idm", "iid", "m3d", "ncfm_sampler", "tgdd", "wmdd",
 )  # fmt: skip

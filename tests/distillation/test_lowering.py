@@ -24,12 +24,14 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.training import experts, extractors
 from csdm_jax.training.trajectories import Trajectories
 from tests import hlo
-from tests.distillation.families import VARIANTS
+from tests.distillation.families import ALIKE, VARIANTS
 from tests.problem import tiny_loop
 
 PAPER = Path(__file__).parent.parent.parent / "configs/cifar10_lt.py"
 PLATFORMS = ("cpu", "cuda", "tpu")
-STEPPING = sorted(name for name, kind in methods.METHODS.items() if not kind.selects)
+STEPPING = sorted(
+    name for name in methods.METHODS if methods.family(name) != "selection" and name not in ALIKE
+)
 SEEN_AS = [("gpu", name) for name in STEPPING] + [
     ("cpu", name) for name in STEPPING if name not in VARIANTS
 ]
@@ -53,10 +55,11 @@ def with_shapes(loop: Loop) -> list[Program]:
     with looks, mock.patch.object(statistics, "of_classes", of_classes):
         state = jax.eval_shape(loop.method.init, jax.random.key(0), loop.supplied)
     constants, feeds = loop.reading(jax.random.key(0))
+    carry = loop.carry(state, constants)
     read = (constants if feed is None else (constants, feed(0)) for feed in feeds)
     programs = zip(loop.stepper.phases, read, strict=True)
     return [
-        (phase.step, jax.eval_shape(lambda *given: given, state, given, np.int32(0)))
+        (phase.step, jax.eval_shape(lambda *given: given, carry, given, np.int32(0)))
         for phase, given in programs
     ]
 

@@ -10,7 +10,7 @@ Matching.
 Cost: as MTT; the training set once through the experts that judge the first images.
 Deviations: no whitening; images stay in [0, 1]; at most five experts judge; a class in which they
 are right about too few images gives others, one that is too small the same images again.
-Licence: none
+Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
 
