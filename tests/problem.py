@@ -21,7 +21,7 @@ from csdm_jax.distillation.methods.base import Context, Inputs, Metrics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.networks import Network
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
-from csdm_jax.training import experts, extractors
+from csdm_jax.training import extractors
 from csdm_jax.training.trajectories import Trajectories
 
 
@@ -84,14 +84,6 @@ def tiny_pool(network: Network) -> extractors.Pool:
     return extractors.Pool(stacked(network, range(2)), stacked(network, range(2, 4)))
 
 
-def tiny_experts(network: Network, epochs: int = 20, more: int = 10) -> experts.Experts:
-    """Two experts, each on a straight line from one network to another."""
-    share = np.linspace(0, 1, 1 + epochs + more)[:, None]
-    ends = [experts.flat(network.init(jax.random.key(seed))) for seed in range(4)]
-    rows = [(1 - share) * ends[k] + share * ends[k + 2] for k in range(2)]
-    return experts.Experts(tuple(np.float32(one) for one in rows), epochs)
-
-
 def supplied(network: Network, name: str) -> tuple[Any, ...]:
     """What a method needs, of weights that nobody has trained."""
 
@@ -107,8 +99,6 @@ def supplied(network: Network, name: str) -> tuple[Any, ...]:
                 ends = tiny_pool(network)
                 both = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), ends.initial, ends.trained)
                 return Trajectories(both)
-            case needs.Experts():
-                return tiny_experts(network)
 
     return tuple(supply(need) for need in methods.kind(name).needs)
 
@@ -139,7 +129,6 @@ def tiny_config(sdd: Any = (), **distill: Any) -> Any:
         | {"loss_scale": 300.0, **distill}
     )
     config.sdd.update({"num_frequencies": 64, **dict(sdd)})
-    config.trajectory.steps = 2
     return config
 
 

@@ -21,7 +21,7 @@ from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.stepping import Phases
-from tests.distillation.families import FAMILIES, OF_EXPERTS, VARIANTS, Waves
+from tests.distillation.families import FAMILIES, VARIANTS, Waves
 from tests.faults.runs import ROOT
 from tests.flags import devices_flags
 from tests.problem import rounds, tiny_loop
@@ -103,7 +103,7 @@ def test_a_number_that_is_not_finite_stops_the_run(name, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("name", [name for name in STEPPING if name not in OF_EXPERTS])
+@pytest.mark.parametrize("name", STEPPING)
 def test_a_step_of_some_classes_moves_those_alone(name, tmp_path):
     loop = small_loop(name=name, classes=4, classes_per_step=2, calibration=0.0, steps=1)
     before = loop.method.result(loop.begin(jax.random.key(3))[0]).images
