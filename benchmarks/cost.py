@@ -4,7 +4,8 @@
 noise in the shape of CIFAR-10-LT, with the `cpu` preset. Each measurement is a process of its own,
 so that it has a peak of its own; what the methods need is trained beforehand, in another, and
 briefly: time and memory do not depend on what weights are. `--set FIELD=VALUE` changes a field of
-the configuration, `--set recipe=published` gives each method the settings of its authors.
+the configuration, `--set recipe=published` gives each method the settings of its authors, with as
+many experts, trained as long.
 
 A step is a round, with all its inner loops, as `distill.steps` counts them. Ratios are to csdm's
 median at the same IPC, where csdm is among the methods.
@@ -58,6 +59,10 @@ def configuration(options: argparse.Namespace, method: str, ipc: int) -> Any:
     config = _common.load_config("cifar10_lt", argument)
     config.method = method
     config.extractors.epochs, config.extractors.pool_dir = options.epochs, str(options.folder)
+    config.experts.count, config.experts.epochs = 1, options.epochs
+    config.experts.classifier_epochs = config.trajectory.classifier_epochs
+    config.trajectory.latest = max(0, options.epochs - config.trajectory.epochs)
+    config.trajectory.latest_at_first = 0
     config.distill.loss_scale = 300.0  # measuring one would add to time and memory
     for axis in sweeps.parse(" ".join(options.set)) if options.set else ():
         config.update_from_flattened_dict(dict(zip(axis.fields, axis.rows[0], strict=True)))

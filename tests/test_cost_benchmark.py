@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csdm_jax.distillation import methods
 from csdm_jax.experiment.config import ConfigError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -29,6 +30,8 @@ def test_a_row_has_the_preset_with_the_fields_that_are_given():
     options = cost.arguments([*given, "recipe=published"])
     config = cost.configuration(options, "dm", 20)
     assert (config.method, config.distill.ipc, config.network.width) == ("dm", 20, 4)
+    for name in ("lad", "datm", "att", "dc"):  # their rules hold, with experts trained so briefly
+        methods.check(name, cost.configuration(options, name, 20))
     assert config.recipe == "published" and config.extractors.pool_dir == "pool"
     images = cost.noise(options)
     assert images.train_images.shape == (200, 8, 8, 3) and images.image_shape == (8, 8, 3)
