@@ -84,8 +84,8 @@ def tiny_pool(network: Network) -> extractors.Pool:
     return extractors.Pool(stacked(network, range(2)), stacked(network, range(2, 4)))
 
 
-def supplied(network: Network, name: str) -> tuple[Any, ...]:
-    """What a method needs, of weights that nobody has trained."""
+def supplied(network: Network, name: str, config: Any = None) -> tuple[Any, ...]:
+    """What a method needs as it is configured, of weights that nobody has trained."""
 
     def supply(need: needs.Need) -> Any:
         match need:
@@ -100,7 +100,8 @@ def supplied(network: Network, name: str) -> tuple[Any, ...]:
                 both = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), ends.initial, ends.trained)
                 return Trajectories(both)
 
-    return tuple(supply(need) for need in methods.kind(name).needs)
+    config = config or configuration.default_config()
+    return tuple(supply(need) for need in methods.kind(name).needed(config))
 
 
 def make_loop(
@@ -118,7 +119,7 @@ def make_loop(
     context = Context(host, network, normaliser, form, devices, config.distill.initialisation)
     data = host if streamed else to_device(host, devices)
     made = methods.create(name, config, context)
-    return Loop(made, data, supplied(network, name), devices)
+    return Loop(made, data, supplied(network, name, config), devices)
 
 
 def tiny_config(sdd: Any = (), **distill: Any) -> Any:

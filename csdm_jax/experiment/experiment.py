@@ -37,6 +37,7 @@ from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
 from csdm_jax.storage import events, files
 from csdm_jax.training import experts, extractors, trajectories
+from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.experts import Experts
 from csdm_jax.training.trainer import Recipe, Trainer
 
@@ -256,7 +257,7 @@ class Experiment:
         skipped = {*configuration.MAY_CHANGE, "method"}
         for kind in methods.METHODS.values():
             skipped |= kind.fields.keys()
-        skipped -= methods.kind(method).fields.keys()
+        skipped -= methods.kind(method).read(self.config)
         settings = {
             name: value
             for name, value in configuration.flatten(self.config).items()
@@ -332,14 +333,17 @@ class Experiment:
         shape = settings.count, trajectories.length(settings.epochs, every)
         found = trajectories.like(self.network, *shape)
         if cluster.is_first():
+            trainer = self._create_trainer(self.network, settings)
+            images = self._for_training(self.host, on_host)
             found = trajectories.ensure_trajectories(
                 self._pool_folder,
                 self.pool_description(self.network, self.data_identity),
-                trainer=self._create_trainer(self.network, settings),
-                data=self._for_training(self.host, on_host),
+                trainer=trainer,
+                data=images,
                 count=settings.count,
                 every=every,
                 seed=settings.seed,
+                second=self._second_stage(trainer, images),
             )
         cluster.wait("the trajectories")
         return cluster.broadcast(found)
@@ -421,13 +425,29 @@ class Experiment:
           on_host: whether images stay on the host even where they would fit on the device.
         """
         settings = self.config.extractors
+        trainer = self._create_trainer(network, settings)
+        images = self._for_training(host, on_host)
         return extractors.ensure_pool(
             folder,
             self.pool_description(network, identity),
             network=network,
-            trainer=self._create_trainer(network, settings),
-            data=self._for_training(host, on_host),
+            trainer=trainer,
+            data=images,
             count=count,
+            seed=settings.seed,
+            second=self._second_stage(trainer, images),
+        )
+
+    def _second_stage(self, trainer: Trainer, images: DeviceData | HostData) -> SecondStage | None:
+        """Of the extractors' training, where the configuration asks for one."""
+        settings = self.config.extractors
+        if not settings.classifier_epochs:
+            return None
+        return SecondStage(
+            trainer,
+            images,
+            epochs=settings.classifier_epochs,
+            learning_rate=settings.classifier_rate,
             seed=settings.seed,
         )
 
@@ -442,9 +462,11 @@ class Experiment:
         described = self.config.extractors.to_dict() | self._of_any_network(network, identity)
         for field in ("count", "pool_dir"):  # a larger pool starts with the smaller one
             del described[field]
-        for field in ("consistency", "reweighting"):  # pools are older than these
-            if not described[field]:
+        for field in ("consistency", "reweighting", "classifier_epochs"):
+            if not described[field]:  # pools are older than these
                 del described[field]
+        if "classifier_epochs" not in described:
+            del described["classifier_rate"]
         return described
 
     def _of_any_network(

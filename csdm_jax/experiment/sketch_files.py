@@ -230,7 +230,7 @@ def weights_of(pool: extractors.Pool) -> bytes:
 
 def fields_of(config: Any, method: str) -> dict[str, Any]:
     """The fields on which the views of a method depend, as JSON gives them back."""
-    own = methods.kind(method).fields.keys() - {*FREE}
+    own = methods.kind(method).read(config) - {*FREE}
     found = {
         name: value
         for name, value in flatten(config).items()

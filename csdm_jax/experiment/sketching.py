@@ -18,6 +18,7 @@ from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods
 from csdm_jax.distillation.methods.matching import sketched
 from csdm_jax.distillation.methods.matching.matching import Matching
+from csdm_jax.distillation.needs import Pool
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import sketch_files, supplies
 from csdm_jax.experiment.experiment import Experiment
@@ -128,6 +129,11 @@ def _method(experiment: Experiment, settled: dict[str, Any]) -> Matching:
     made = methods.create(config.method, config, experiment.context)
     if not isinstance(made, Matching):
         raise ValueError(f"the method {config.method!r} reads images: choose csdm, dm or ncfm")
+    if made.schedule.needs != (Pool(),):
+        raise ValueError(
+            f"distill.extractor = {config.distill.extractor!r}: sketches are of extractors of a "
+            "pool: choose blended, trained or fresh"
+        )
     return made
 
 
@@ -144,7 +150,7 @@ def _check_sums(experiment: Experiment) -> None:
     images = jax.ShapeDtypeStruct((sum(sizes), *experiment.dataset.image_shape), np.uint8)
     supplied = tuple(
         jax.eval_shape(lambda: extractors.like(network, count))
-        for _ in methods.kind(experiment.config.method).needs
+        for _ in methods.kind(experiment.config.method).needed(experiment.config)
     )
     jax.eval_shape(sketched.draw(method, sizes), supplied, images, jax.random.key(0))
 

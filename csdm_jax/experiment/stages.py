@@ -239,15 +239,20 @@ def extractor_stage(experiment: Experiment) -> None:
         logging.info("extractors: %d; no image to test them on", pool.size)
         return
     accuracies = experiment.pool_accuracies(experiment.network, pool)
+    by_class = np.mean([row for _, row in accuracies], axis=0)
+    groups = statistics.group_accuracies(by_class, experiment.host.counts)
     summary = {
         "count": pool.size,
         "evaluated_on": experiment.config.evaluate.on,
         "accuracy": [round(float(overall), 2) for overall, _ in accuracies],
-        "accuracy_by_class": statistics.listed(np.mean([row for _, row in accuracies], axis=0)),
+        "accuracy_by_class": statistics.listed(by_class),
+        "accuracy_by_group": {name: round(value, 2) for name, value in groups.items()},
     }
     files.write_json(experiment.workdir / "extractors.json", summary)
     _add_timing(experiment.workdir, extractors=time.monotonic() - start)
-    logging.info("extractors: accuracy %s (shown only)", summary["accuracy"])
+    shown = ", ".join(f"{name} {value:.1f}" for name, value in groups.items())
+    where = f"on {summary['evaluated_on']} images"
+    logging.info("extractors: accuracy %s, %s, %s (shown only)", summary["accuracy"], shown, where)
 
 
 def _supply(experiment: Experiment) -> bool:
@@ -256,7 +261,9 @@ def _supply(experiment: Experiment) -> bool:
     for method in experiment.methods:
         own = experiment.of(method)
         supplies.supplied(own, method)
-        wanted = any(isinstance(one, Pool | Teacher) for one in methods.kind(method).needs)
+        wanted = any(
+            isinstance(one, Pool | Teacher) for one in methods.kind(method).needed(own.config)
+        )
         pooled |= own is experiment and wanted
     if experiment.config.evaluate.soft_labels:
         pooled |= experiment.pool.size > 0

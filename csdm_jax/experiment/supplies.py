@@ -19,6 +19,11 @@ class Source(Protocol):
     """What supplies are made of: an experiment."""
 
     @property
+    def config(self) -> Any:
+        """The configuration."""
+        ...
+
+    @property
     def pool(self) -> Pool:
         """The extractors."""
         ...
@@ -38,7 +43,8 @@ class Source(Protocol):
 
 def supplied(experiment: Source, method: str) -> tuple[Any, ...]:
     """What a method needs, in the order of its `needs`: loaded, or trained where it is missing."""
-    return tuple(_supply(experiment, need) for need in methods.kind(method).needs)
+    needed = methods.kind(method).needed(experiment.config)
+    return tuple(_supply(experiment, need) for need in needed)
 
 
 def _supply(experiment: Source, need: needs.Need) -> Any:

@@ -4,10 +4,10 @@
     <pool>/<hash>/network-00.json  its SHA-256, sealed
 
 The first row holds the initial weights. Balanced experts have rows of a second stage behind those
-of the first: the backbone stays, and the classifier alone is trained on batches with as many images
-of every class. Files are mapped, not loaded: a distillation step reads the two rows that it draws.
-A network is whole or not there, so that a stop costs the networks under way, `4 S P` bytes of
-memory each. Rows are float32: between two epochs weights change by less than a bfloat16 resolves.
+of the first, see `csdm_jax.training.balanced`. Files are mapped, not loaded: a distillation step
+reads the two rows that it draws. A network is whole or not there, so that a stop costs the networks
+under way, `4 S P` bytes of memory each. Rows are float32: between two epochs weights change by less
+than a bfloat16 resolves.
 
 Source: Cazenavette et al. 2022 (MTT); Du et al. 2023 (FTD), flat experts; Zhao et al. 2025 (LAD),
 balanced ones.
@@ -24,19 +24,14 @@ from typing import Any
 
 import jax
 import jax.flatten_util
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import logging
 
-from csdm_jax import augment
 from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
-from csdm_jax.networks import Network, last_layer
-from csdm_jax.runtime import interruption
-from csdm_jax.runtime.seeds import root_key
-from csdm_jax.runtime.stepping import Feed, Stepper
+from csdm_jax.networks import Network
 from csdm_jax.storage import files
+from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.extractors import Ends, Params, ensure, pool_name
 from csdm_jax.training.trainer import Trainer
 
@@ -110,7 +105,11 @@ def ensure_experts(
       OSError: when there is no room for them; nothing has been trained then.
     """
     described = description | {"classifier_epochs": classifier_epochs}
-    record = _Rows(trainer, data, classifier_epochs, seed)
+    second = None
+    if classifier_epochs:
+        rate = trainer.recipe.learning_rate
+        second = SecondStage(trainer, data, epochs=classifier_epochs, learning_rate=rate, seed=seed)
+    record = _Rows(trainer, second, classifier_epochs)
     record.announce(Path(folder), Path(folder) / pool_name(described), count)
     found = ensure(folder, described, record, trainer, data, count=count, seed=seed)
     return Experts(tuple(found), trainer.recipe.epochs)
@@ -122,15 +121,10 @@ class _Rows(Ends):
     noun = "expert"
     suffix = ".npy"
 
-    def __init__(
-        self, trainer: Trainer, data: DeviceData | HostData, classifier_epochs: int, seed: int
-    ):
-        super().__init__(trainer.network)
-        self._trainer, self._data, self._seed = trainer, data, seed
-        self._more = classifier_epochs
+    def __init__(self, trainer: Trainer, second: SecondStage | None, classifier_epochs: int):
+        super().__init__(trainer.network, second)
         self._shape = 1 + trainer.recipe.epochs + classifier_epochs, size_of(trainer.network)
         self._seen: dict[int, list[np.ndarray]] = {}
-        self._classifier: _Classifier | None = None
 
     def announce(self, folder: Path, own: Path, count: int) -> None:
         """Says how much disk missing experts will take, and refuses to begin without."""
@@ -155,18 +149,11 @@ class _Rows(Ends):
     def save(self, path: Path, number: int, initial: Params, final: Params) -> None:
         """Writes the rows of a network, then the seal that makes them count."""
         rows = [flat(jax.device_get(initial)), *self._seen.pop(number)]
-        if self._more:
-            rows += self._second_stage(path.stem, final)
+        rows += map(flat, self.second_stage(path, final))
         buffer = io.BytesIO()
         np.save(buffer, np.stack(rows))
         files.write_bytes(path, buffer.getvalue())
         files.write_sealed_json(_seal(path), {DIGEST: files.sha256(path)})
-
-    def _second_stage(self, name: str, params: Params) -> list[np.ndarray]:
-        if self._classifier is None:
-            self._classifier = _Classifier(self._trainer, self._data)
-        key = jax.random.fold_in(root_key("classifiers", self._seed), int(name.split("-")[1]))
-        return self._classifier.fit(key, params, self._more, f"expert {name}")
 
     def load(self, path: Path) -> np.ndarray | None:
         """The rows of a network, mapped; None when there are none. Damaged ones are set aside."""
@@ -194,80 +181,3 @@ class _Rows(Ends):
 
 def _seal(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-class _Classifier:
-    """The second stage: the last layer alone, on as many images of every class.
-
-    Plain descent by the recipe's step size; an epoch is as many images as every class would have
-    if all were as large as the largest, each batch drawn with replacement.
-
-    Args:
-      trainer: its recipe and network.
-      data: the training set.
-    """
-
-    def __init__(self, trainer: Trainer, data: DeviceData | HostData):
-        self._trainer, self._data = trainer, data
-        counts = np.asarray(data.counts)
-        self._each = max(1, trainer.recipe.batch // len(counts))
-        self._steps = -(-int(counts.max()) // self._each)
-        self._last = last_layer(trainer.network)
-        self._stepper = Stepper(self._step)
-
-    def fit(self, key: jax.Array, params: Params, epochs: int, label: str) -> list[np.ndarray]:
-        """Weights in line after each epoch."""
-        params = jax.tree.map(jnp.array, params)  # the stepper gives its arrays away
-        streamed = isinstance(self._data, HostData)
-        images = None if isinstance(self._data, HostData) else self._data.images
-        feed = self._feed(key) if streamed else None
-        found = []
-        for epoch in range(epochs):
-            interruption.check(f"in the second stage of {label}")
-            first = epoch * self._steps
-            params, losses = self._stepper(params, (images, key), first, self._steps, feed=feed)
-            found.append(flat(jax.device_get(params)))
-            if not (np.isfinite(losses).all() and np.isfinite(found[-1]).all()):
-                raise FloatingPointError(
-                    f"{label}: its second stage is not finite after epoch {epoch + 1}: lower "
-                    "experts.learning_rate"
-                )
-        return found
-
-    def _rows(self, key: jax.Array, index: jax.Array) -> jax.Array:
-        """Which images a step sees, class by class: int32 `[C * each]`."""
-        counts = np.repeat(np.asarray(self._data.counts), self._each)
-        first = np.repeat(np.cumsum(self._data.counts) - self._data.counts, self._each)
-        own_key = jax.random.fold_in(key, index)
-        return jnp.asarray(first) + jax.random.randint(own_key, counts.shape, 0, counts)
-
-    def _feed(self, key: jax.Array) -> Feed:
-        rows_of = jax.jit(lambda index: self._rows(key, index))
-
-        def images(index: int) -> jax.Array:
-            assert isinstance(self._data, HostData)
-            return jnp.asarray(self._data.take(np.asarray(rows_of(np.int32(index)))))
-
-        return images
-
-    def _step(self, params: Params, given: Any, index: jax.Array) -> tuple[Params, jax.Array]:
-        recipe = self._trainer.recipe
-        (images, key), pixels = given if isinstance(self._data, HostData) else (given, None)
-        batch = images[self._rows(key, index)] if pixels is None else pixels
-        batch = self._trainer.normaliser(batch)
-        own_key = jax.random.fold_in(jax.random.fold_in(key, index), 1)
-        batch = augment.augment_each(recipe.augmentation, own_key, batch)
-        labels = np.repeat(np.arange(len(self._data.counts)), self._each)
-
-        def loss_of(params: Params) -> jax.Array:
-            logits, _ = self._trainer.network.apply(params, batch)
-            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-        loss, gradient = jax.value_and_grad(loss_of)(params)
-        moved = jax.tree.map(
-            lambda w, g, own: w - recipe.learning_rate * g if own else w,
-            params,
-            gradient,
-            self._last,
-        )
-        return moved, loss

@@ -24,6 +24,7 @@ from csdm_jax.runtime import health
 from csdm_jax.runtime.progress import Progress
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.storage import files, lock
+from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.trainer import Trainer
 
 Params = Any
@@ -58,6 +59,11 @@ def like(network: Network, count: int) -> Pool:
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
     return Pool(zeros, zeros)
+
+
+def among(supplied: tuple[Any, ...]) -> Pool | None:
+    """The pool among what a method is supplied with; None without one."""
+    return next((one for one in supplied if isinstance(one, Pool)), None)
 
 
 def draw(pool: Pool, key: jax.Array) -> tuple[Params, Params]:
@@ -95,6 +101,7 @@ def ensure_pool(
     data: DeviceData | HostData,
     count: int,
     seed: int,
+    second: SecondStage | None = None,
 ) -> Pool:
     """Loads the pool from `folder`, training the networks that are not there yet.
 
@@ -106,8 +113,10 @@ def ensure_pool(
       data: the long-tailed training set on the device, or on the host.
       count: K, at least 1.
       seed: network k is a pure function of (seed, k).
+      second: a second stage of every training; what it leaves are the trained weights.
     """
-    found = ensure(folder, description, Ends(network), trainer, data, count=count, seed=seed)
+    record = Ends(network, second)
+    found = ensure(folder, description, record, trainer, data, count=count, seed=seed)
     whole = stacked(found)
     return Pool(whole["initial"], whole["trained"])
 
@@ -124,14 +133,15 @@ class Ends:
 
     Args:
       network: architecture.
+      second: a second stage of every training.
     """
 
     noun = "extractor"
     report_every = 1  # epochs between two calls of `report`
     suffix = ".msgpack"
 
-    def __init__(self, network: Network):
-        self.network = network
+    def __init__(self, network: Network, second: SecondStage | None = None):
+        self.network, self._second = network, second
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,8 +166,16 @@ class Ends:
 
     def save(self, path: Path, number: int, initial: Params, final: Params) -> None:
         """Writes what is kept of a network, whole or not at all."""
+        *_, final = final, *self.second_stage(path, final)
         weights = jax.device_get(self.finish(number, initial, final))
         files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
+
+    def second_stage(self, path: Path, final: Params) -> list[Params]:
+        """Weights after each epoch of the second stage of the network in that file."""
+        if self._second is None:
+            return []
+        name = f"{self.noun} {path.stem}"
+        return self._second.fit(int(path.stem.rpartition("-")[2]), final, name)
 
     def load(self, path: Path) -> Any | None:
         """What is kept of a network; None when there is nothing. What is damaged is set aside."""

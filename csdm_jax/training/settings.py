@@ -46,6 +46,10 @@ FIELDS = {
     # Agreement of two views of an image, and class weights that come late: see `trainer.Recipe`.
     "extractors.consistency": Field(0.0, number(0.0, 100.0)),
     "extractors.reweighting": Field(0.0, number(0.0, 10.0)),
+    # Epochs of a second stage that trains the classifier alone, on classes in equal parts, and its
+    # step size: see `balanced`.
+    "extractors.classifier_epochs": Field(0, integer(0, 100_000)),
+    "extractors.classifier_rate": Field(0.01, RATE),
 }
 
 EXPERTS = {

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
 from csdm_jax.networks import Network
+from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.extractors import Ends, Params, ensure, stacked
 from csdm_jax.training.trainer import Trainer
 
@@ -66,15 +67,16 @@ def ensure_trajectories(
     count: int,
     every: int,
     seed: int,
+    second: SecondStage | None = None,
 ) -> Trajectories:
     """Loads trajectories from `folder`, training the networks that are not there yet.
 
     Args:
-      folder, description, trainer, data, count, seed: see `extractors.ensure_pool`.
+      folder, description, trainer, data, count, seed, second: see `extractors.ensure_pool`.
       every: epochs between two snapshots, at least 1.
     """
     described = description | {"snapshots_every": every}
-    record = _Snapshots(trainer.network, trainer.recipe.epochs, every)
+    record = _Snapshots(trainer.network, second, trainer.recipe.epochs, every)
     found = ensure(folder, described, record, trainer, data, count=count, seed=seed)
     return Trajectories(stacked(found)["snapshots"])
 
@@ -82,8 +84,8 @@ def ensure_trajectories(
 class _Snapshots(Ends):
     """Keeps the weights at every report."""
 
-    def __init__(self, network: Network, epochs: int, every: int):
-        super().__init__(network)
+    def __init__(self, network: Network, second: SecondStage | None, epochs: int, every: int):
+        super().__init__(network, second)
         self.report_every = every
         self._length = length(epochs, every)
         self._seen: dict[int, list[Params]] = {}
@@ -105,7 +107,6 @@ class _Snapshots(Ends):
         self._seen.setdefault(number, []).append(jax.device_get(params))
 
     def finish(self, number: int, initial: Params, final: Params) -> dict[str, Params]:
-        """The last report saw the final weights."""
-        del final
-        seen = [initial, *self._seen.pop(number)]
+        """The last report saw the weights before a second stage."""
+        seen = [initial, *self._seen.pop(number)[:-1], final]
         return {"snapshots": jax.tree.map(lambda *leaf: jnp.stack(leaf), *seen)}

@@ -99,7 +99,7 @@ def paper_programs(name: str) -> list[Program]:
     context = base.Context(host, network, Normaliser((0.5,) * 3, (0.2,) * 3), ("mosaic", 2))
     assert config.distill.batch == 1024 and config.sdd.num_frequencies == 4096
     data = DeviceData(jax.ShapeDtypeStruct(images.shape, images.dtype), counts)
-    supplied = tuple(shapes_of(need, network) for need in methods.kind(name).needs)
+    supplied = tuple(shapes_of(need, network) for need in methods.kind(name).needed(config))
     return with_shapes(Loop(methods.create(name, config, context), data, supplied))
 
 

@@ -572,17 +572,17 @@ def test_networks_of_the_queue_are_trained_and_make_way():
     host, network, normaliser = problem()
     loop, state, _, (_, train) = stepped("idm", QUEUE)
     phase, turns = loop.method.phases[1], {}
-    assert phase.times == 6 and state.memory.pushed == 3
+    assert phase.times == 6 and state.queue.pushed == 3
     for number in range(13):
         key = jax.random.fold_in(jax.random.key(7), number)
         rows = phase.draw(key)
         pixels = jnp.asarray(host.take(np.asarray(rows.values)))
         before, given = (
-            jax.device_get(state.memory),
+            jax.device_get(state.queue),
             Inputs((), rows.with_values(pixels), key, jnp.int32(number)),
         )
         state, _ = train(state, given)
-        after = jax.device_get(state.memory)
+        after = jax.device_get(state.queue)
         fresh = {int(before.pushed) % 4} if number % 12 == 0 else set()
         assert after.pushed == 4 + number // 12
         changed = {place for place in range(4) if differ(before.weights, after.weights, place)}
@@ -613,12 +613,13 @@ def close(found, expected):
 
 def test_an_idm_step_uses_one_network_of_the_queue_for_both_and_trusts_it_as_far_as_it_is_right():
     method = created("idm", QUEUE)
-    queue = method.memory(jax.random.key(0), ())._replace(accuracies=jnp.array([0.1, 0.4, 0.7, 1]))
+    queue = method.schedule.begin(jax.random.key(0))
+    queue = queue._replace(accuracies=jnp.array([0.1, 0.4, 0.7, 1]))
     drawn = set()
     for number in range(20):
         key = jax.random.key(number)
-        matched, trained = method.networks((), queue, key)
-        trust = float(method.trust(queue, key))
+        matched, trained = method.networks((), (), key, queue)
+        trust = float(method.schedule.trust(queue, key))
         place = [0.1, 0.4, 0.7].index(round(trust, 3))  # the fourth is not in use yet
         own = jax.tree.map(lambda leaf, place=place: leaf[place], queue.weights)
         jax.tree.map(np.testing.assert_array_equal, matched, own)

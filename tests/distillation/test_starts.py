@@ -194,7 +194,7 @@ def test_a_start_that_reads_extractors_is_refused_without_any(name, monkeypatch,
         base.initial_images(dataclasses.replace(context, start=name), 1, key)
     config.method = "random"  # it chooses for itself
     Experiment(config, "unused")
-    starts.check("random", "own", kind.needs)
+    starts.check("random", "own", kind.needed(config))
     starts.check(name, "dm", (Pool(),))
 
 

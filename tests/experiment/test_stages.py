@@ -1,10 +1,13 @@
 """Whom a working directory belongs to, and what a rerun may do to it."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 from csdm_jax.distillation import methods
+from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.experiment.experiment import Experiment
@@ -56,6 +59,33 @@ def test_what_a_method_settles_stays_when_its_run_goes_on(tmp_path, monkeypatch)
     path.write_text(path.read_text()[:-9])
     again = Experiment(quick(), tmp_path / "elsewhere")
     assert again.settled("random") == {"sdd.scale": 4.0}
+
+
+def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, monkeypatch, caplog):
+    experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
+    experiment.pool = extractors.like(experiment.network, 2)
+    by_class = np.linspace(10.0, 100.0, 10)
+    by_class[0] = np.nan  # the head class is used whole: none is left for tuning
+    found = [(55.0, by_class), (57.0, by_class + 2)]
+    monkeypatch.setattr(Experiment, "pool_accuracies", lambda *given: found)
+    with caplog.at_level("INFO"):
+        stages.extractor_stage(experiment)
+    groups = statistics.group_accuracies(by_class + 1, experiment.host.counts)
+    summary = json.loads((tmp_path / "extractors.json").read_bytes())
+    assert summary["accuracy_by_group"] == pytest.approx(groups) and len(groups) == 3
+    assert summary["evaluated_on"] == "tuning"
+    assert f"few {groups['few']:.1f}, on tuning images (shown only)" in caplog.text
+
+
+def test_a_pool_without_a_second_stage_is_the_one_that_it_was(tmp_path):
+    def described(**fields):
+        given = {f"extractors.{name}": value for name, value in fields.items()}
+        experiment = Experiment(quick(**given), tmp_path)
+        return experiment.pool_description(experiment.network, {})
+
+    assert not {"classifier_epochs", "classifier_rate"} & described(classifier_rate=0.5).keys()
+    found = described(classifier_epochs=3, classifier_rate=0.5)
+    assert (found["classifier_epochs"], found["classifier_rate"]) == (3, 0.5)
 
 
 LARGER = {"baselines": ("dm",), "distill.seeds": (0, 1), "evaluate.count": 3}

@@ -12,7 +12,8 @@ import pytest
 from csdm_jax.augment import Augmentation
 from csdm_jax.data.device import to_device
 from csdm_jax.networks import last_layer
-from csdm_jax.training import experts
+from csdm_jax.runtime.seeds import root_key
+from csdm_jax.training import balanced, experts, extractors, trajectories
 from csdm_jax.training.trainer import Recipe, Trainer
 from tests import small
 from tests.small import BACKBONE, COUNTS, NETWORK, SIZE, descent
@@ -64,20 +65,40 @@ def test_a_second_stage_trains_the_classifier_on_classes_in_equal_parts(tmp_path
     assert len(rows) == 1 + EPOCHS + MORE
     np.testing.assert_array_equal(rows[EPOCHS:, BACKBONE], [rows[EPOCHS, BACKBONE]] * (1 + MORE))
     trainer = Trainer(NETWORK, RECIPE, small.NORMALISER)
-    stage = experts._Classifier(trainer, small.host())
-    key = jax.random.key(7)
+    options = {"epochs": MORE, "learning_rate": RATE, "seed": 7}
+    stage = balanced.SecondStage(trainer, small.host(), **options)
+    key = jax.random.fold_in(root_key("classifiers", 7), 5)
     drawn = np.array([stage._rows(key, jnp.int32(k)) for k in range(40)])
     labels = small.host().labels[drawn]
     np.testing.assert_array_equal(labels, np.tile(np.repeat(np.arange(3), 3), (40, 1)))
     assert set(drawn.ravel()) == set(range(sum(COUNTS))) and stage._steps == 2
     start = experts.unraveller(NETWORK)(jnp.asarray(rows[EPOCHS]))
-    theta, fitted = np.float64(rows[EPOCHS]), stage.fit(key, start, MORE, "expert")
+    theta, fitted = np.float64(rows[EPOCHS]), [*map(experts.flat, stage.fit(5, start, ""))]
     for number in range(2 * MORE):
         theta = theta - RATE * ~BACKBONE * gradient(theta, drawn[number])
         if number % 2:
             np.testing.assert_allclose(fitted[number // 2], theta, rtol=1e-4, atol=1e-6)
-    on_device = experts._Classifier(trainer, to_device(small.host())).fit(key, start, 1, "expert")
-    np.testing.assert_allclose(on_device[0], fitted[0], rtol=1e-5, atol=1e-6)
+    on_device = balanced.SecondStage(trainer, to_device(small.host()), **options).fit(5, start, "")
+    np.testing.assert_allclose(experts.flat(on_device[0]), fitted[0], rtol=1e-5, atol=1e-6)
+
+
+def test_extractors_and_snapshots_end_with_the_second_stage(tmp_path):
+    trainer, data = Trainer(NETWORK, RECIPE, small.NORMALISER, "loop"), to_device(small.host())
+    second = balanced.SecondStage(trainer, data, epochs=MORE, learning_rate=RATE, seed=0)
+    given = {"trainer": trainer, "data": data, "count": 2, "seed": 0}
+    plain = extractors.ensure_pool(tmp_path, {}, network=NETWORK, **given)
+    pool = extractors.ensure_pool(tmp_path, {"two": 1}, network=NETWORK, second=second, **given)
+    paths = trajectories.ensure_trajectories(tmp_path, {"two": 1}, every=1, second=second, **given)
+    for k in range(2):
+        before, after, last = (
+            jax.tree.map(lambda leaf, k=k: leaf[k], one)
+            for one in (plain.trained, pool.trained, paths.snapshots)
+        )
+        expected = second.fit(k, before, "")[-1]
+        jax.tree.map(np.testing.assert_array_equal, after, expected)
+        np.testing.assert_array_equal(after["hidden"], before["hidden"])
+        assert np.abs(after["last"] - before["last"]).max() > 1e-3
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[EPOCHS], b), last, after)
 
 
 def test_the_last_layer_is_what_features_do_not_depend_on():

@@ -116,7 +116,7 @@ def check(name: str, config: Any) -> None:
     """
     own = kind(name)
     if not own.selects:
-        starts.check(config.distill.initialisation, name, own.needs)
+        starts.check(config.distill.initialisation, name, own.needed(config))
     own.check(config)
 
 

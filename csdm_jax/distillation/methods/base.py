@@ -146,22 +146,32 @@ class Kind:
     Attributes:
       create: configuration and context to the method. The docstring of its module states the
         facts of `csdm_jax.distillation.methods.facts`.
-      needs: what the experiment supplies.
+      needs: what the experiment supplies, or a function of the configuration that says it.
       fields: its own fields of the configuration, "section.field".
       published: fields of the configuration that `recipe=published` sets, and to what.
       check: raises a ValueError for a configuration that cannot work, before anything is compiled.
       settle: fields that a configuration leaves open, and what the method sets them to by its own
         rule; the same for all seeds, recorded in the card.
       selects: whether it chooses real images itself, whatever `distill.initialisation` says.
+      unread: those of its fields that nothing depends on under a configuration.
     """
 
     create: Callable[[Any, Context], Method]
-    needs: tuple[Need, ...] = ()
+    needs: tuple[Need, ...] | Callable[[Any], tuple[Need, ...]] = ()
     fields: Mapping[str, Field] = dataclasses.field(default_factory=dict)
     published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[Any], None] = lambda config: None
     settle: Settle = lambda config, context, supplied: {}
     selects: bool = False
+    unread: Callable[[Any], set[str]] = lambda config: set()
+
+    def needed(self, config: Any) -> tuple[Need, ...]:
+        """What the experiment supplies under a configuration."""
+        return self.needs(config) if callable(self.needs) else self.needs
+
+    def read(self, config: Any) -> set[str]:
+        """Its own fields on which something depends under a configuration."""
+        return {*self.fields} - self.unread(config)
 
 
 def initial_images(

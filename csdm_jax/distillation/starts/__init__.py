@@ -83,9 +83,9 @@ def images(
     start = lookup(STARTS, name, "start")
     if not start.reads_pool:
         return start.images(context, wanted, key)
-    for one in supplied:
-        if isinstance(one, extractors.Pool):
-            return start.images(context, wanted, key, one)
+    pool = extractors.among(supplied)
+    if pool is not None:
+        return start.images(context, wanted, key, pool)
     raise ValueError(
         f"the start {name!r} reads the extractors: hand `initial_images` what the method is "
         "supplied with, a pool among it"

@@ -3,8 +3,9 @@
 Of up to `IMAGES` images of a class `CROPS` random square crops each are scored by the cross-entropy
 at their class, the mean over the trained extractors, in the form in which they will be stored. The
 best crop of every image counts, the best of these are taken. A class with fewer images than wanted
-gives their second best crops, too, and so on, then all crops again. Each tile of a mosaic is one.
-Where a class stores what its images share, no crop has a form alone: it is scored as it is.
+gives their second best crops, too, and so on, then all crops again: in rounds, each of which takes
+at most one crop of an image, as RLDD does. Each tile of a mosaic is one. Where a class stores what
+its images share, no crop has a form alone: it is scored as it is.
 """
 
 from __future__ import annotations

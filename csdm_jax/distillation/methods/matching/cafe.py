@@ -35,7 +35,7 @@ import optax
 
 from csdm_jax.distillation.methods.base import Context, Inputs, Metrics, Phase
 from csdm_jax.distillation.methods.matching import dm, layered
-from csdm_jax.distillation.methods.matching.matching import EXTRACTORS, Matching, State, kind
+from csdm_jax.distillation.methods.matching.matching import Matching, State, kind
 from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.networks import Params
@@ -53,6 +53,7 @@ FIELDS = {
     "cafe.batch": Field(256, integer(1, 1_000_000)),
     "cafe.learning_rate": Field(0.01, RATE),
 }
+SCHEDULE = "trained"
 LATE, EARLY = 1.0, 0.1
 """Weights of the last two levels, the last map and the last features, and of those before."""
 
@@ -67,7 +68,7 @@ class CAFE(Matching):
     """
 
     def __init__(self, config: Any, context: Context, last: int):
-        super().__init__(config, context)
+        super().__init__(config, context, schedule=SCHEDULE)
         self._own, self._last = config.cafe, last
         self._training = optax.sgd(config.cafe.learning_rate)
         self.phases = (*self.phases, Phase(self.train, times=config.cafe.train_steps))
@@ -81,11 +82,10 @@ class CAFE(Matching):
         return self._context.network.init(key)
 
     def networks(
-        self, supplied: tuple[Any, ...], memory: Params, key: jax.Array
+        self, supplied: tuple[Any, ...], memory: Params, key: jax.Array, queue: Any = ()
     ) -> tuple[Params, Params]:
         """The network, and an extractor that calibrates."""
-        (pool,) = supplied
-        return memory, EXTRACTORS["trained"](self._context.network, pool, key)[1]
+        return memory, super().networks(supplied, memory, key, queue)[1]
 
     def compare(
         self, real: Ragged, synthetic: Ragged, key: jax.Array, memory: Params
@@ -148,4 +148,4 @@ PUBLISHED = dm.PUBLISHED | {
     "evaluate.epochs": 600,
     "evaluate.augmentation": "none",
 }
-KIND = kind(create, FIELDS, PUBLISHED, layered.check("cafe"))
+KIND = kind(create, FIELDS, PUBLISHED, layered.check("cafe"), schedule=SCHEDULE)

@@ -16,9 +16,10 @@ of the matching term is `distill.gradient_ratio` times that of the calibration. 
 the card of a run.
 
 A method of this family is a distance. One that needs more overrides what `Matching` offers for it:
-`memory` and `remember` (what its state holds beside images), `networks` (which extractors a step
-draws), `compare` (a distance that reads the memory), `compactness` (a term on the features of the
-trained extractor), `trust` (a factor of the calibration).
+`memory` and `remember` (what its state holds beside images), `networks` (whose features are
+matched), `compare` (a distance that reads the memory), `compactness` (a term on the features of the
+trained extractor). Which extractors a step draws is a schedule's matter, whatever the distance:
+see `csdm_jax.distillation.methods.matching.schedules`.
 """
 
 from __future__ import annotations
@@ -45,42 +46,18 @@ from csdm_jax.distillation.methods.base import (
     initial_images,
     stored_labels,
 )
-from csdm_jax.distillation.needs import Need, Pool
+from csdm_jax.distillation.methods.matching import schedules
+from csdm_jax.distillation.needs import Need
 from csdm_jax.distillation.updates import Moments, Updates
 from csdm_jax.metric import unit_features
 from csdm_jax.metric.ragged import Ragged
-from csdm_jax.networks import Network, Params
+from csdm_jax.networks import Params
 from csdm_jax.parameterisations import Stored
 from csdm_jax.runtime import health
 from csdm_jax.runtime.fields import OPEN_UNIT, Field, choice, integer, number
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.sets.distilled import DistilledSet
-from csdm_jax.training import extractors
 
-NEEDS = (Pool(),)
-
-
-def _blended(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
-    del network
-    return extractors.draw(pool, key)
-
-
-def _trained(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
-    _, trained = _blended(network, pool, key)
-    return trained, trained
-
-
-def _fresh(network: Network, pool: extractors.Pool, key: jax.Array) -> tuple[Params, Params]:
-    return network.init(jax.random.fold_in(key, 1)), _blended(network, pool, key)[1]
-
-
-EXTRACTORS: dict[str, Callable[[Network, extractors.Pool, jax.Array], tuple[Params, Params]]] = {
-    "blended": _blended,
-    "trained": _trained,
-    "fresh": _fresh,
-}
-"""Weights whose features are matched, and trained ones that calibrate: a network of the pool
-between its initial and its trained weights, a trained one, or one that nobody has trained."""
 FIELDS = {
     # Weight of the matching term; 0 follows the rule of gradient_ratio.
     "distill.loss_scale": Field(0.0, number(0.0, 1e9)),
@@ -93,10 +70,13 @@ FIELDS = {
     "distill.view_uses": Field(1, integer(1, 1_000_000)),
     # Views that are held and take turns; they cost memory, announced when a run begins.
     "distill.views": Field(16, integer(1, 100_000)),
-    # Whose features are matched: NCFM's blend, a trained network, or a fresh one in every step.
-    "distill.extractor": Field("blended", choice(EXTRACTORS)),
+    # Whose features are matched: NCFM's blend, a trained network, a fresh one in every step, a
+    # snapshot on the way of a training (TGDD), or a network that is trained meanwhile (IDM; a batch
+    # is then drawn in every step, whatever view_uses).
+    "distill.extractor": Field("blended", choice(schedules.SCHEDULES)),
     # Features on the unit sphere, or as the network gives them.
     "distill.features": Field("unit", choice(("unit", "raw"))),
+    **schedules.FIELDS,
 }
 SCHEDULE = {  # of class weights: head and tail of `metric.class_alphas`
     "alpha.head": Field(0.7, OPEN_UNIT),
@@ -153,20 +133,30 @@ class Reading(NamedTuple):
       memory: of the state.
       real: images of a batch, uint8, or the real side that a view has made of one by the key.
       key: of the step.
+      queue: of the state.
     """
 
     supplied: tuple[Any, ...]
     memory: Any
     real: Real | Ragged
     key: jax.Array
+    queue: Any = ()
 
 
 class State(NamedTuple):
-    """The synthetic images, the state of their updates, and the method's memory, if it has one."""
+    """What a run has made so far.
+
+    Attributes:
+      stored: the synthetic images.
+      moments: of their updates.
+      memory: the method's, if it has one.
+      queue: what the schedule of extractors holds, if anything.
+    """
 
     stored: Stored
     moments: Moments
     memory: Any = ()
+    queue: Any = ()
 
 
 def _network_key(key: jax.Array) -> jax.Array:
@@ -183,6 +173,7 @@ class Matching:
       distance: real and synthetic features and a key to (loss, metrics per class); None for a
         method that overrides `compare`.
       summarise: what a view keeps of the real features; the features themselves if left out.
+      schedule: of the extractors, in place of the configuration's `distill.extractor`.
     """
 
     def __init__(
@@ -191,6 +182,7 @@ class Matching:
         context: Context,
         distance: Distance | None = None,
         summarise: Summarise = lambda real, key: real,
+        schedule: str | None = None,
     ):
         if not config.distill.loss_scale:
             raise ValueError("distill.loss_scale is open: take what Kind.settle says")
@@ -199,17 +191,20 @@ class Matching:
         self._config = config.distill
         self._context = context
         self._distance, self._summarise = distance, summarise
-        self.phases: tuple[Phase, ...] = (Phase(self.step, draw=self._draw, views=self._views()),)
+        self.schedule = schedules.SCHEDULES[schedule or config.distill.extractor](config, context)
+        first = Phase(self.step, draw=self._draw, views=self._views())
+        self.phases: tuple[Phase, ...] = (first, *self.schedule.phases)
         self._augmentation = augment.Augmentation.parse(
             config.distill.augmentation, mode=config.distill.augmentation_mode
         )
         self._updates = Updates(config.distill, context.parameterisation, context.num_classes)
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
-        """Synthetic images from real ones, fresh optimiser states and the memory."""
+        """Synthetic images from real ones, fresh optimiser states, memory and queue."""
         stored = initial_images(self._context, self._config.ipc, key, supplied)
-        memory = self.memory(jax.random.fold_in(key, 1), supplied)
-        return State(stored, self._updates.init(stored), memory)
+        more_key = jax.random.fold_in(key, 1)
+        memory, queue = self.memory(more_key, supplied), self.schedule.begin(more_key)
+        return State(stored, self._updates.init(stored), memory, queue)
 
     def memory(self, key: jax.Array, supplied: tuple[Any, ...]) -> Any:
         """What the state holds beside images and moments before the first step: nothing."""
@@ -222,15 +217,14 @@ class Matching:
         return memory
 
     def networks(
-        self, supplied: tuple[Any, ...], memory: Any, key: jax.Array
+        self, supplied: tuple[Any, ...], memory: Any, key: jax.Array, queue: Any = ()
     ) -> tuple[Params, Params]:
-        """Weights whose features are matched, and trained ones that calibrate.
+        """Weights whose features are matched, and trained ones that calibrate: the schedule's.
 
-        They may read the memory in a method without views alone: see `_views`.
+        They may read memory and queue in a method without views alone: see `_views`.
         """
         del memory
-        (pool,) = supplied
-        return EXTRACTORS[self._config.extractor](self._context.network, pool, key)
+        return self.schedule.draw(supplied, queue, key)
 
     def compare(
         self, real: Any, synthetic: Ragged, key: jax.Array, memory: Any
@@ -245,16 +239,6 @@ class Matching:
         del features
         return None
 
-    def trust(self, memory: Any, key: jax.Array) -> jax.Array | float:
-        """By what the weight of the calibration is multiplied: nothing.
-
-        Args:
-          memory: of the state.
-          key: with which `networks` has drawn.
-        """
-        del memory, key
-        return 1.0
-
     def result(self, state: State) -> DistilledSet:
         """The synthetic images with the label of their class."""
         labels = stored_labels(self._context.num_classes, self._config.ipc)
@@ -268,7 +252,7 @@ class Matching:
 
     def _views(self) -> Views | None:
         """How the real side is kept; None where it serves one step."""
-        if self._config.view_uses == 1:
+        if self._config.view_uses == 1 or self.schedule.changes:
             return None
 
         def make(inputs: Inputs) -> Real:
@@ -279,13 +263,15 @@ class Matching:
 
         return Views(make, self._config.views, self._config.view_uses)
 
-    def _drawn(self, supplied: tuple[Any, ...], memory: Any, key: jax.Array) -> _Drawn:
+    def _drawn(
+        self, supplied: tuple[Any, ...], memory: Any, key: jax.Array, queue: Any = ()
+    ) -> _Drawn:
         _, _, augment_key, distance_key = jax.random.split(key, 4)
         shape = self._context.host.images.shape[1:]
         augmentation = augment.draw(
             self._augmentation, augment_key, self._context.num_classes, shape
         )
-        networks = self.networks(supplied, memory, _network_key(key))
+        networks = self.networks(supplied, memory, _network_key(key), queue)
         return _Drawn(*networks, augmentation, distance_key)
 
     def _real_side(self, drawn: _Drawn, batch: Ragged) -> Real:
@@ -300,7 +286,7 @@ class Matching:
         real: Real | Ragged | None = inputs.batch if inputs.view is None else inputs.view
         assert real is not None and real.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        reading = Reading(inputs.supplied, state.memory, real, inputs.key)
+        reading = Reading(inputs.supplied, state.memory, real, inputs.key, state.queue)
         (loss, (metrics, synthetic)), gradient = gradient_of(state.stored, reading)
         stored, moments = self._updates.apply(
             state.stored, gradient, state.moments, loss, real.classes
@@ -312,7 +298,8 @@ class Matching:
         finite = {"pixels": health.finite(state.stored)} | metrics.finite
         finite |= {"gradient": health.finite(gradient), "updated pixels": health.finite(stored)}
         metrics = metrics._replace(loss=loss, scalars=metrics.scalars | scalars, finite=finite)
-        return State(stored, moments, self.remember(state.memory, synthetic)), metrics
+        memory = self.remember(state.memory, synthetic)
+        return State(stored, moments, memory, state.queue), metrics
 
     def _forward(
         self, params: Any, drawn: augment.Draw, side: Ragged, *, gradient: bool
@@ -380,8 +367,8 @@ class Matching:
         Returns:
           Both terms; and the step's metrics with the synthetic features that were matched.
         """
-        supplied, memory, real, key = reading
-        drawn = self._drawn(supplied, memory, key)
+        supplied, memory, real, key, queue = reading
+        drawn = self._drawn(supplied, memory, key, queue)
         known, images, synthetic = self.sides(stored, drawn, real, gradient=True)
         distance, parts = self.compare(known.sample, synthetic, drawn.distance_key, memory)
         logits, features = self._forward(drawn.trained, drawn.augmentation, images, gradient=True)
@@ -402,7 +389,7 @@ class Matching:
     def loss(self, stored: Stored, reading: Reading) -> tuple[jax.Array, tuple[Metrics, Ragged]]:
         """What a step minimises, with its parts; arguments as those of `terms`."""
         (distance, calibration), said = self.terms(stored, reading)
-        trust = self.trust(reading.memory, _network_key(reading.key))
+        trust = self.schedule.trust(reading.queue, _network_key(reading.key))
         weight = self._config.calibration * trust
         return self._config.loss_scale * distance + weight * calibration, said
 
@@ -424,11 +411,12 @@ class Matching:
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
         start = self.init(keys[0], supplied)
-        stored, given, memory = copy((start.stored, supplied, start.memory))
+        stored, given, memory, queue = copy((start.stored, supplied, start.memory, start.queue))
         found = []
         for index, key in enumerate(keys[1:]):
-            real = copy(self._real_of(index, key, draw_rows))
-            found.append(np.asarray(norms(stored, Reading(given, memory, *real))))
+            real, own_key = copy(self._real_of(index, key, draw_rows))
+            reading = Reading(given, memory, real, own_key, queue)
+            found.append(np.asarray(norms(stored, reading)))
         return np.asarray(found, np.float64)
 
     def _real_of(
@@ -449,21 +437,34 @@ def kind(
     fields: Mapping[str, Field] = MappingProxyType({}),
     published: Mapping[str, Any] = MappingProxyType({}),
     check: Callable[[Any], None] = lambda config: None,
-    settle: Settle = lambda config, context, supplied: {},
-    needs: tuple[Need, ...] = NEEDS,
+    settle: Settle | None = None,
+    schedule: str | None = None,
 ) -> Kind:
     """The entry of a method of this family; arguments as those of `Kind`, with its own fields.
 
-    What `settle` says comes first: the loss scale depends on it.
+    What `settle` says comes first: the loss scale depends on it. It reads a pool, so that a method
+    that has one is supplied with it under every schedule. A method whose schedule of extractors is
+    fixed names it as `schedule`.
     """
 
+    def chosen(config: Any) -> str:
+        return schedule or config.distill.extractor
+
+    def needs(config: Any) -> tuple[Need, ...]:
+        start, pooled = config.distill.initialisation, settle is not None
+        return schedules.needs(chosen(config), start, pooled=pooled)
+
+    def unread(config: Any) -> set[str]:
+        return schedules.unread(chosen(config))
+
     def settle_all(config: Any, context: Context, supplied: tuple[Any, ...]) -> dict[str, Any]:
-        own = settle(config, context, supplied)
+        own = settle(config, context, supplied) if settle else {}
         config = config.copy_and_resolve_references()
         config.update_from_flattened_dict(own)
         return own | _loss_scale(create, config, context, supplied)
 
-    return Kind(create, needs, {**FIELDS, **fields}, published, check=check, settle=settle_all)
+    own = {**FIELDS, **fields}
+    return Kind(create, needs, own, published, check=check, settle=settle_all, unread=unread)
 
 
 def _loss_scale(

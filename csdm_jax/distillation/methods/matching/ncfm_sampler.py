@@ -87,7 +87,8 @@ class Adversarial(Matching):
         self._shape = (config.sdd.num_frequencies, context.network.feature_dim)
         super().__init__(config, context)
         ascent = Phase(self.ascend, draw=self._draw, views=self._views())
-        self.phases = (*self.phases, ascent)
+        descent, *others = self.phases  # extractors change after both have read them
+        self.phases = (descent, ascent, *others)
 
     def memory(self, key: jax.Array, supplied: tuple[Any, ...]) -> Sampler:
         """The sampler."""
@@ -105,7 +106,7 @@ class Adversarial(Matching):
         """One step of the sampler up the matching term."""
         real = inputs.batch if inputs.view is None else inputs.view
         assert real is not None
-        drawn = self._drawn(inputs.supplied, (), inputs.key)
+        drawn = self._drawn(inputs.supplied, (), inputs.key, state.queue)
         known, _, synthetic = self.sides(state.stored, drawn, real, gradient=False)
 
         def term(layers: Sampler) -> jax.Array:

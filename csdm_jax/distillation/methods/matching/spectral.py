@@ -20,6 +20,7 @@ from csdm_jax.metric.frequencies import METHODS as FREQUENCY_METHODS
 from csdm_jax.metric.kernels import SpectralKernel
 from csdm_jax.runtime.fields import Field, choice, integer, number
 from csdm_jax.runtime.registry import lookup
+from csdm_jax.training import extractors
 
 KERNELS: dict[str, Callable[[Any], SpectralKernel]] = {
     "rbf": lambda sdd: metric.RBF(sdd.scale),
@@ -92,7 +93,7 @@ def median_scale(context: Context, supplied: tuple[Any, ...]) -> float:
 
     Args:
       context: data and network.
-      supplied: the pool first.
+      supplied: with a pool.
     """
     unit = _unit_features(context, supplied, np.arange(len(context.host)))
     return float(f"{float(metric.median_heuristic(unit)):.3g}")
@@ -101,7 +102,9 @@ def median_scale(context: Context, supplied: tuple[Any, ...]) -> float:
 def _unit_features(context: Context, supplied: tuple[Any, ...], rows: np.ndarray) -> jax.Array:
     """Of at most `ROWS` of these rows, at equal spacing, under the first trained extractor."""
     rows = rows[np.arange(min(ROWS, len(rows))) * len(rows) // min(ROWS, len(rows))]
-    params = next(features.each(supplied[0].trained))
+    pool = extractors.among(supplied)
+    assert pool is not None  # whoever settles a scale is supplied with one
+    params = next(features.each(pool.trained))
     found = features.outputs(context, params, lambda at: context.host.take(rows[at]), len(rows))
     return metric.unit_features(found[1])
 

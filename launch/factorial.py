@@ -1,0 +1,319 @@
+"""What matters on a long tail: a factorial experiment over metric, extractors, start and labels.
+
+    python launch/factorial.py DATA_DIR OUT digits|cifar10 [-- FLAGS of csdm distil for every run]
+    python launch/factorial.py DATA_DIR OUT digits|cifar10 --analyse
+
+Every run distils with the seeds 0 and 1 and is tested on tuning images, with hard labels and with
+soft ones of its extractors, corrected by ADSA's rule: the test set is not looked at. Finished runs
+are skipped, so the same command goes on after a stop; the runs share the pools in OUT/pool.
+
+digits: all 512 combinations on digits_lt. cifar10: 64 of them at the cpu preset of CIFAR-10-LT,
+with fewer steps and epochs of evaluation. These are the orthogonal array of strength 3 whose
+columns are points of the hyperoval of PG(2, 4): with metric A, schedule B and training C, numbers
+of GF(4),
+
+    start D = A + B + C,    steps E = the lower bit of A + w B + w^2 C,
+
+where w^2 = w + 1. No main effect is aliased with an interaction of two factors (resolution IV); nor
+are two of those that have a factor in common, so that the interactions of the metric, and those of
+the labels, with which every run is tested, are told apart where the others are small.
+
+--analyse fits `csdm_jax.evaluation.effects` to what is finished and writes rows.json, effects.md,
+effects.json, effects.png and effects.svg to OUT. Under the schedule `queue` the training of the
+extractors moves soft labels, a start that reads extractors and the metric's scale alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from csdm_jax import sweep
+from csdm_jax.evaluation import effects, statistics
+from csdm_jax.evaluation.effects import Effect
+from csdm_jax.experiment import command_line, sweeps
+from csdm_jax.reporting import figures, palette
+from csdm_jax.runtime import interruption, paths
+from csdm_jax.sets import distilled, tracks
+from csdm_jax.storage import files
+
+PLAIN = {
+    "extractors.logit_adjustment": 0.0,
+    "extractors.consistency": 0.0,
+    "extractors.reweighting": 0.0,
+    "extractors.classifier_epochs": 0,
+}
+FACTORS: dict[str, dict[str, dict[str, Any]]] = {
+    "metric": {
+        "dm": {"method": "dm", "sdd.estimator": "spectral"},
+        "ncfm": {"method": "ncfm", "sdd.estimator": "spectral"},
+        "csdm": {"method": "csdm", "sdd.estimator": "spectral"},
+        "csdm exact": {"method": "csdm", "sdd.estimator": "exact"},
+    },
+    "schedule": {
+        name: {"distill.extractor": name} for name in ("blended", "fresh", "trajectory", "queue")
+    },
+    "training": {
+        "plain": PLAIN,
+        "logit adjustment": PLAIN | {"extractors.logit_adjustment": 1.0},
+        "two views, late weights": PLAIN
+        | {"extractors.consistency": 1.0, "extractors.reweighting": 1.0},
+        "second stage": PLAIN | {"extractors.classifier_epochs": 10},
+    },
+    "start": {
+        name: {"distill.initialisation": name}
+        for name in ("random", "kmeans", "herding", "realism")
+    },
+}
+"""Of every factor its levels, and what each sets; the numbers of steps are the design's."""
+LABELS = ("hard", "soft")
+Point = dict[str, str]
+"""The level of every factor, but for the labels."""
+COMMON = (
+    "--config.distill.seeds=0,1",
+    "--config.evaluate.on=tuning",
+    "--config.evaluate.soft_labels=True",
+    "--config.evaluate.soft_correction=adsa",
+)
+SHORT = (
+    "--config.distill.learning_rate=0.01",
+    "--config.evaluate.count=2",
+    "--config.evaluate.epochs=40",
+    "--config.evaluate.check_every=40",
+)
+SHOWN = 10  # interactions in the figure
+GF4 = np.array([[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]])
+"""Products of GF(4), whose sums are those of bits: 2 is w, 3 is w + 1."""
+HYPEROVAL = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (1, 2, 3))
+"""Points of PG(2, 4), no three on a line: coefficients of the columns."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Which points are run, and how.
+
+    Attributes:
+      config: of the runs.
+      flags: for every run.
+      steps: few and many.
+      whole: whether all points are run, or those of the orthogonal array.
+    """
+
+    config: str
+    flags: tuple[str, ...]
+    steps: tuple[int, int]
+    whole: bool
+
+    @property
+    def factors(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """`FACTORS`, and the steps."""
+        return FACTORS | {"steps": {str(n): {"distill.steps": n} for n in self.steps}}
+
+    @property
+    def levels(self) -> dict[str, list[str]]:
+        """The names of all levels, those of the labels among them."""
+        return {name: [*levels] for name, levels in self.factors.items()} | {"labels": [*LABELS]}
+
+    @property
+    def points(self) -> list[Point]:
+        """What is run."""
+        counts = [len(levels) for levels in self.factors.values()]
+        rows = itertools.product(*map(range, counts)) if self.whole else array()
+        names = {name: [*levels] for name, levels in self.factors.items()}
+        return [
+            {name: names[name][at] for name, at in zip(names, row, strict=True)} for row in rows
+        ]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The interactions that the points tell apart."""
+        every = itertools.combinations(self.levels, 2)
+        return [pair for pair in every if self.whole or {"metric", "labels"} & {*pair}]
+
+    def fields(self, point: Point) -> dict[str, Any]:
+        """What a point sets."""
+        parts = (self.factors[name][level] for name, level in point.items())
+        return {field: value for part in parts for field, value in part.items()}
+
+    @property
+    def sweep(self) -> str:
+        """The points as one axis whose fields move together."""
+        rows = [self.fields(point) for point in self.points]
+        names = ":".join(f"config.{field}" for field in rows[0])
+        return f"{names}={','.join(':'.join(map(str, row.values())) for row in rows)}"
+
+
+DESIGNS = {
+    "digits": Design("digits_lt", (), (100, 300), whole=True),
+    "cifar10": Design("cifar10_lt:imb=100,ipc=10,cpu", SHORT, (80, 240), whole=False),
+}
+
+
+def array() -> list[tuple[int, ...]]:
+    """64 rows of four columns of four levels and one of two, of strength 3."""
+    rows = []
+    for vector in itertools.product(range(4), repeat=3):
+        column = [
+            int(np.bitwise_xor.reduce([GF4[c, v] for c, v in zip(point, vector, strict=True)]))
+            for point in HYPEROVAL
+        ]
+        rows.append((*column[:-1], column[-1] % 2))
+    return rows
+
+
+def measured(design: Design, runs: Sequence[sweeps.Run]) -> list[dict[str, Any]]:
+    """A row for each distilled set of a finished run and kind of labels: the networks' mean."""
+    rows = []
+    for point, run in zip(design.points, runs, strict=True):
+        if not sweeps.is_finished(run):
+            continue
+        for folder, (_, seed) in zip(run.folders, run.pairs, strict=True):
+            soft = tracks.soft(folder)
+            for labels, own in zip(LABELS, (folder, soft), strict=True):
+                if own is not None:
+                    name = {"set": f"{run.workdir.name} {seed}", "seed": seed, "labels": labels}
+                    rows.append(point | name | _accuracy(own))
+    return rows
+
+
+def _accuracy(folder: Path) -> dict[str, Any]:
+    card = files.read_sealed_json(folder / distilled.CARD)
+    if card["config"]["evaluate"]["on"] != "tuning":
+        raise ValueError(f"{folder} was tested on the test set: settings are not chosen there")
+    results = [one for own in card["accuracies"].values() for one in own]
+    by_class = statistics.mean_by_class([one["by_class"] for one in results])
+    groups = statistics.group_accuracies(by_class, card["data"]["counts"])
+    return {"accuracy": float(np.mean([one["last"] for one in results]))} | groups
+
+
+def ordered(found: Iterable[Effect]) -> tuple[list[Effect], list[Effect]]:
+    """Main effects, the factor with the widest range first and its best level on top; and others.
+
+    Interactions: the largest first.
+    """
+    mains: dict[str, list[Effect]] = {}
+    others = []
+    for one in found:
+        if len(one.factors) > 1:
+            others.append(one)
+        else:
+            mains.setdefault(one.factors[0], []).append(one)
+    by_range = sorted(mains.values(), key=lambda own: -np.ptp([one.value for one in own]))
+    sorted_mains = [one for own in by_range for one in sorted(own, key=lambda one: -one.value)]
+    return sorted_mains, sorted(others, key=lambda one: -abs(one.value))
+
+
+def table(found: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int) -> str:
+    """The effects as Markdown.
+
+    Args:
+      found: of the fit.
+      rows: that it explains.
+      total: runs of the design, finished or not.
+    """
+    mains, others = ordered(found)
+    clear = [one for one in others if one.low > 0 or one.high < 0]
+    sets = len({row["set"] for row in rows})
+    seeds = len({row["seed"] for row in rows})
+    mean = np.mean([row["accuracy"] for row in rows])
+    lines = ["| factor | level | effect | 95 % interval |", "|---|---|---|---|"]
+    lines += [_line(one) for one in mains]
+    lines += ["", "| factors | levels | interaction | 95 % interval |", "|---|---|---|---|"]
+    lines += [_line(one) for one in clear]
+    lines += [
+        "",
+        f"{sets // seeds} of {total} runs with {seeds} seeds each. Points of accuracy on tuning "
+        f"images, last epoch, against the mean over all levels, {mean:.1f} %; an interaction is "
+        "what two levels add beyond their effects. A mixed model, the set of a run and a seed "
+        f"being the group. Of {len(others)} interactions those are shown whose interval leaves 0 "
+        "out, as that of one in twenty does by chance.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(one: Effect) -> str:
+    names, levels = " x ".join(one.factors), " x ".join(one.levels)
+    return f"| {names} | {levels} | {one.value:+.1f} | {one.low:+.1f} to {one.high:+.1f} |"
+
+
+def draw(found: Sequence[Effect]) -> Any:
+    """The effects with their intervals, sorted: main effects, and the largest interactions.
+
+    Returns:
+      A Matplotlib figure.
+    """
+    mains, others = ordered(found)
+    others = others[:SHOWN]
+    factors = list(dict.fromkeys(one.factors[0] for one in mains))
+    high = len(mains) + 0.5 * len(factors) + len(others)
+    with figures.canvas(7.2, 1.2 + 0.23 * high, layout="constrained") as (figure, axis):
+        shown = mains + others
+        blocks = [one.factors if len(one.factors) == 1 else () for one in shown]
+        gaps = [1.0 if a == b else 1.5 for a, b in itertools.pairwise(blocks)]
+        places = np.cumsum([0.0, *gaps])
+        for place, one in zip(places, shown, strict=True):
+            main = len(one.factors) == 1
+            look = palette.numbered(factors.index(one.factors[0]) if main else -1)
+            colour = look.colour if main else palette.GREY
+            axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
+            marker = look.marker if main else "o"
+            axis.plot(one.value, place, marker, color=colour, markersize=5)
+        names = [f"{' x '.join(one.factors)}: {' x '.join(one.levels)}" for one in shown]
+        axis.set_yticks(places, names, fontsize=8)
+        axis.set_ylim(places[-1] + 0.8, places[0] - 0.8)
+        axis.axvline(0.0, color=palette.INK, linewidth=0.8)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("points of accuracy on tuning images, against the mean over all levels")
+        axis.set_title("Main effects, the widest factor first; below, the largest interactions "
+                       "(95 % intervals)", fontsize=9, loc="right")  # fmt: skip
+    return figure
+
+
+def analyse(design: Design, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Fits the model, and writes and prints what it says."""
+    found = effects.estimate(rows, design.levels, design.pairs)
+    text = table(found, rows, len(design.points))
+    files.write_json(out / "rows.json", [*rows])
+    files.write_json(out / "effects.json", [one._asdict() for one in found])
+    files.write_bytes(out / "effects.md", text.encode())
+    for kind in ("png", "svg"):
+        files.write_bytes(out / f"effects.{kind}", figures.picture(draw(found), kind))
+    print(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs or analyses the experiment. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data_dir", type=paths.given, help="folder of the data sets")
+    parser.add_argument("out", type=paths.given, help="folder of the experiment")
+    parser.add_argument("design", choices=DESIGNS)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--analyse", action="store_true", help="only analyse what is finished")
+    parser.add_argument("flags", nargs="*", help="behind --: flags of csdm distil")
+    options = parser.parse_args(argv)
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    design = DESIGNS[options.design]
+    given = [f"--config={design.config}", f"--sweep={design.sweep}", f"--out={options.out}"]
+    every = [f"--data_dir={options.data_dir}", *COMMON, *design.flags, *options.flags]
+    with command_line.reported(), interruption.handled():
+        swept = sweep.parse([*given, f"--jobs={options.jobs}", "--", *every])
+        _, runs, flags = sweep.plan(swept)
+        if not options.analyse:
+            return sweep.start(swept, runs, flags)
+        analyse(design, measured(design, runs), options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
