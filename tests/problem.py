@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from csdm_jax.distillation.methods.base import Context, Inputs, Metrics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.networks import Network
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
-from csdm_jax.training import experts, extractors
+from csdm_jax.training import extractors
 from csdm_jax.training.trajectories import Trajectories
 
 
@@ -45,6 +46,33 @@ def tiny_dataset(classes: int = 3, per_class: int = 40) -> Dataset:
     )
 
 
+DIM = 16
+"""Features of the small network."""
+
+
+@functools.cache
+def small_network(classes: int = 3) -> Network:
+    """A map of each pixel and one layer: it compiles in no time."""
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        pixel, whole, last = jax.random.split(key, 3)
+        return {
+            "pixel": jax.random.normal(pixel, (3, 4)),
+            "whole": 0.1 * jax.random.normal(whole, (8 * 8 * 4, DIM)),
+            "last": jax.random.normal(last, (DIM, classes)),
+        }
+
+    def apply_with_maps(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+        maps = jax.nn.relu(images @ params["pixel"])
+        features = jax.nn.relu(maps.reshape(len(maps), -1) @ params["whole"])
+        return features @ params["last"], features, (maps, features)
+
+    def apply(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return apply_with_maps(params, images)[:2]
+
+    return Network("small", jax.jit(init), apply, DIM, 256, (8, 8, 3), apply_with_maps)
+
+
 def stacked(network: Network, seeds: range) -> Any:
     """Untrained weights, with a leading axis of the seeds."""
     weights = [network.init(jax.random.key(seed)) for seed in seeds]
@@ -54,14 +82,6 @@ def stacked(network: Network, seeds: range) -> Any:
 def tiny_pool(network: Network) -> extractors.Pool:
     """Two networks; the trained halves are other random weights."""
     return extractors.Pool(stacked(network, range(2)), stacked(network, range(2, 4)))
-
-
-def tiny_experts(network: Network, epochs: int = 20, more: int = 10) -> experts.Experts:
-    """Two experts, each on a straight line from one network to another."""
-    share = np.linspace(0, 1, 1 + epochs + more)[:, None]
-    ends = [experts.flat(network.init(jax.random.key(seed))) for seed in range(4)]
-    rows = [(1 - share) * ends[k] + share * ends[k + 2] for k in range(2)]
-    return experts.Experts(tuple(np.float32(one) for one in rows), epochs)
 
 
 def supplied(network: Network, name: str, config: Any = None) -> tuple[Any, ...]:
@@ -79,8 +99,6 @@ def supplied(network: Network, name: str, config: Any = None) -> tuple[Any, ...]
                 ends = tiny_pool(network)
                 both = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), ends.initial, ends.trained)
                 return Trajectories(both)
-            case needs.Experts():
-                return tiny_experts(network)
 
     config = config or configuration.default_config()
     return tuple(supply(need) for need in methods.kind(name).needed(config))
@@ -112,7 +130,6 @@ def tiny_config(sdd: Any = (), **distill: Any) -> Any:
         | {"loss_scale": 300.0, **distill}
     )
     config.sdd.update({"num_frequencies": 64, **dict(sdd)})
-    config.trajectory.steps = 2
     return config
 
 
@@ -123,6 +140,7 @@ def tiny_loop(
     streamed: bool = False,
     classes: int = 3,
     form: tuple[str, int] = ("mosaic", 2),
+    small: bool = False,
     **distill,
 ) -> Loop:
     """A method on the tiny problem.
@@ -133,6 +151,7 @@ def tiny_loop(
       streamed: whether images stay on the host.
       classes: C.
       form: name and factor of the parameterisation.
+      small: whether the network is the small one, where a ConvNet has nothing to add.
       **distill: fields of `config.distill`.
     """
     dataset = tiny_dataset(classes)
@@ -140,9 +159,11 @@ def tiny_loop(
         dataset.train_labels, classes, imbalance_factor=5.0, rule="seeded", seed=0
     )
     host = HostData.create(dataset, longtail)
-    network = networks.create(
-        "convnet", num_classes=classes, image_shape=(8, 8, 3), depth=2, width=8
-    )
+    network = small_network(classes)
+    if not small:
+        network = networks.create(
+            "convnet", num_classes=classes, image_shape=(8, 8, 3), depth=2, width=8
+        )
     normaliser = Normaliser(dataset.mean, dataset.std)
     config = tiny_config(**distill)
     return make_loop(

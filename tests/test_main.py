@@ -225,7 +225,7 @@ def test_a_finished_run_is_left_alone(finished):
 
 WRONG = [
     ("--config.distill.learning_rate=nan", "config.distill.learning_rate = nan: it must be"),
-    ("--config.method=mtt", "config.method = 'mtt': it must be one of csdm"),
+    ("--config.method=unknown", "config.method = 'unknown': it must be one of att"),
     ("--config.distill.ipc=50", "takes 50 distinct real images of each class"),
     ("--config.distill.stepz=3", "did you mean config.distill.steps?"),
     ("--config.distill.classes_per_step=11", "classes_per_step must lie in 0..10, got 11"),

@@ -20,8 +20,10 @@ PAGE = (ROOT / "docs" / "own-data.md").read_text()
 COMMANDS = re.findall(r"```bash\n(.*?)\n```", PAGE, re.S)
 QUICK = {
     "network.width": 4, "network.depth": 2, "extractors.count": 1, "extractors.epochs": 1,
-    "distill.steps": 2, "distill.batch": 8, "sdd.num_frequencies": 16, "evaluate.count": 1,
-    "evaluate.epochs": 2, "evaluate.check_every": 1,
+    **{f"{name}.augmentation": "none" for name in ("extractors", "distill", "evaluate")},
+    "distill.steps": 2, "distill.batch": 8, "distill.loss_scale": 300.0,
+    "sdd.num_frequencies": 16,
+    "evaluate.count": 1, "evaluate.epochs": 2, "evaluate.check_every": 1,
 }  # fmt: skip
 COUNTS = {"cat": 15, "a bird": 60, "owl": 5, "caf\udce9": 30, "ape 猿": 1}
 KINDS = ("png", "jpg", "webp", "bmp", "gif", "tif")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
+import jax
 import numpy as np
 
 from csdm_jax import parameterisations
 from csdm_jax.data.host import HostData
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.networks import Network
-from csdm_jax.parameterisations import Parameterisation, Stored
+from csdm_jax.parameterisations import OfClasses, Parameterisation, Stored
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.sets.distilled import DistilledSet
 
@@ -46,6 +48,19 @@ class Context:
     def parameterisation(self) -> Parameterisation:
         """How synthetic images are stored."""
         return parameterisations.create(*self.stored_as)
+
+    @functools.cached_property
+    def _encoding(self) -> Parameterisation:
+        form = self.parameterisation
+        return form.fit(self.host) if isinstance(form, OfClasses) else form
+
+    def encode(self, images: jax.Array) -> Stored:
+        """Images as they are stored.
+
+        Args:
+          images: `[C * k * tiles, H, W, ch]` in [0, 1], class-major, as many of each class.
+        """
+        return self._encoding.encode(images)
 
     @property
     def counts(self) -> tuple[int, ...]:

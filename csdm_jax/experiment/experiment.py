@@ -108,6 +108,7 @@ class Experiment:
         self.first = self._first_images(dataset)
         self.codec.check(self.dataset.image_shape)
         self._check_ipc()
+        self._check_form()
         self.network = self.create_network(config.network.name)
         self.normaliser = Normaliser(self.dataset.mean, self.dataset.std)
         self._check_late_settings()
@@ -153,6 +154,19 @@ class Experiment:
                 names=self.dataset.class_names,
                 remedy="choose a smaller distill.ipc, distill.factor or data.imbalance_factor, or "
                 "--config.distill.reuse_images=True to use real images more than once",
+            )
+
+    def _check_form(self) -> None:
+        """Refuses a parameterisation of classes with too few stored images, or no real ones."""
+        settings = self.config.distill
+        if not isinstance(self.codec, parameterisations.OfClasses):
+            return
+        self.codec.check_ipc(self.dataset.image_shape, settings.ipc)
+        if self.sketched is not None and self.first is None:
+            raise ValueError(
+                f"distill.parameterisation = {settings.parameterisation!r} is fitted to real "
+                "images, and a start from noise beside sketches has none: choose another "
+                "distill.initialisation, or 'pixels' or 'mosaic'"
             )
 
     def _check_late_settings(self) -> None:

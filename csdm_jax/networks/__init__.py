@@ -42,7 +42,8 @@ NETWORKS: Registry[type[nn.Module]] = Registry(
     },
 )
 """Modules that are made by `num_classes` (and `width`, where they have one), have `min_side`, the
-smallest side of an image, and map `[n, H, W, ch]` to logits and features."""
+smallest side of an image, and map `[n, H, W, ch]` to logits and features. One with batch norm
+(`layers.batch_norm`) has `keeps_statistics = True`."""
 
 
 def _untold(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:

@@ -7,17 +7,21 @@ and one line in `PARAMETERISATIONS`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from csdm_jax.parameterisations.fred import FreD
 from csdm_jax.parameterisations.mosaic import Mosaic
+from csdm_jax.parameterisations.nsd import NSD
 from csdm_jax.parameterisations.pixels import Pixels
+from csdm_jax.parameterisations.real import RealImages
 from csdm_jax.runtime.registry import Registry, lookup
 
 Stored = dict[str, Any]
 """Named float arrays of any shape, class-major along their first axis, which is a multiple of the
-number of classes. What shows as an image is named "images"."""
+number of classes. What shows as an image is named "images"; an array of zeros and ones that says
+where others' numbers belong is named "mask", and counts as bits."""
 
 
 class Parameterisation(Protocol):
@@ -49,10 +53,26 @@ class Parameterisation(Protocol):
         ...
 
 
+@runtime_checkable
+class OfClasses(Protocol):
+    """What a parameterisation has beside, that stores images of a class by what they share.
+
+    Its `encode` takes as many images of each class, and follows a `fit`.
+    """
+
+    def fit(self, real: RealImages) -> Parameterisation:
+        """The same with what it takes from the training images of each class."""
+        ...
+
+    def check_ipc(self, image_shape: tuple[int, int, int], ipc: int) -> None:
+        """Raises a ValueError when so few stored images of a class leave no room to share."""
+        ...
+
+
 PARAMETERISATIONS: Registry[Callable[[int], Parameterisation]] = Registry(
     "parameterisation",
     "csdm_jax.parameterisations",
-    {"pixels": lambda factor: Pixels(), "mosaic": Mosaic},
+    {"pixels": lambda factor: Pixels(), "mosaic": Mosaic, "fred": FreD, "nsd": NSD},
 )
 
 
@@ -60,8 +80,10 @@ def create(name: str, factor: int) -> Parameterisation:
     """A parameterisation by name.
 
     Args:
-      name: "pixels" (stored as used) or "mosaic" (a grid of `factor` x `factor` small images).
-      factor: side of the mosaic's grid, at least 1; not used by "pixels".
+      name: "pixels" (stored as used), "mosaic" (a grid of small images), "fred" (coefficients at
+        the frequencies in which a class varies most) or "nsd" (tensors of a class, paired with its
+        kernels).
+      factor: f, at least 1; f^2 images take the room of one. Not used by "pixels".
 
     Returns:
       What encodes images, decodes what is stored, and keeps it in its range.
@@ -70,3 +92,10 @@ def create(name: str, factor: int) -> Parameterisation:
       ValueError: for an unknown name.
     """
     return lookup(PARAMETERISATIONS, name, "parameterisation")(factor)
+
+
+def size(stored: Any) -> int:
+    """Bytes of stored arrays by name: 4 of a number, and of a "mask" a bit of an entry."""
+    return sum(
+        -(-array.size // 8) if name == "mask" else 4 * array.size for name, array in stored.items()
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from csdm_jax import parameterisations
 from csdm_jax.evaluation import pairs, statistics
 from csdm_jax.evaluation.statistics import GROUPS
 from csdm_jax.reporting import figures
@@ -206,7 +207,7 @@ def _costs(folders: Sequence[Path]) -> dict[str, Any]:
     spent = [one.get("distillation", 0.0) for one in timings]
     steps = card["config"]["distill"]["steps"] if spent and max(spent) else 0
     peaks = [one.get("peak_memory_bytes", {}).get("distillation", 0) for one in timings]
-    stored = sum(array.size * 4 for array in result.stored.values())
+    stored = parameterisations.size(result.stored)
     stored += result.labels.size * 4 if result.soft else 0
     return {
         "labels": result.label_kind,

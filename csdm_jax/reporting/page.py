@@ -17,6 +17,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from csdm_jax import parameterisations
 from csdm_jax.data.class_names import spoken
 from csdm_jax.data.longtail import head_to_tail
 from csdm_jax.evaluation.statistics import last_text
@@ -240,19 +241,19 @@ def _numbers(main: Run, compared: dict[str, dict[str, Any]]) -> list[tuple[str, 
     if main.counts:
         share = len(main.result.images) / sum(main.counts)
         numbers.append((f"{100 * share:.2g} %", "of the number of training images"))
-    numbers.append((_size(_bytes(main.result)), "of float32 numbers"))
+    numbers.append((_size(parameterisations.size(main.result.stored)), "of float32 numbers"))
     if "distillation" in main.timings:
         numbers.append((_duration(main.timings["distillation"]), "of distillation"))
     return numbers
 
 
-def _bytes(result: distilled.DistilledSet) -> int:
-    return sum(array.nbytes for array in result.stored.values())
-
-
 def _stored(main: Run) -> str:
-    per_class = main.card.get("ipc")
-    return f"stored images, {per_class} a class" if isinstance(per_class, int) else "stored images"
+    """What `DistilledSet.images` holds: stored images, or decoded ones where none are stored."""
+    per_class, kind = main.card.get("ipc"), "stored images"
+    if "images" not in main.result.stored:
+        kind, tiles = "decoded images", main.result.codec.tiles
+        per_class = per_class * tiles if isinstance(per_class, int) else None
+    return f"{kind}, {per_class} a class" if isinstance(per_class, int) else kind
 
 
 def _several(number: int, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from csdm_jax.networks import Network, Params
+
+Losses = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Trained(NamedTuple):
@@ -29,25 +32,28 @@ def step(
     trained: Trained,
     images: jax.Array,
     targets: jax.Array,
+    losses: Losses = optax.softmax_cross_entropy,
 ) -> tuple[Trained, jax.Array, jax.Array]:
-    """One step down the mean cross-entropy.
+    """One step down the mean loss; a network with batch norm sees this batch's statistics.
 
     Args:
       network: architecture.
       optimiser: of the weights.
       trained: weights and moments before the step.
       images: `[n, H, W, ch]`, normalised.
-      targets: `[n, K]` float32, class probabilities.
+      targets: `[n, K]` float32, class probabilities, or what else `losses` compares with.
+      losses: logits and targets to the loss of each image, `[n]`.
 
     Returns:
-      Weights and moments after it; mean cross-entropy and accuracy before it, scalars.
+      Weights and moments after it; mean loss and accuracy before it, scalars.
     """
 
-    def loss(weights: Params) -> tuple[jax.Array, jax.Array]:
-        logits, _ = network.apply(weights, images)
+    def loss(weights: Params) -> tuple[jax.Array, tuple[jax.Array, Params | None]]:
+        (logits, _), seen = network.apply_in_training(weights, images)
         right = jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1)
-        return jnp.mean(optax.softmax_cross_entropy(logits, targets)), jnp.mean(right)
+        return jnp.mean(losses(logits, targets)), (jnp.mean(right), seen)
 
-    (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(trained.weights)
+    (value, (right, seen)), gradient = jax.value_and_grad(loss, has_aux=True)(trained.weights)
     updates, moments = optimiser.update(gradient, trained.moments, trained.weights)
-    return Trained(optax.apply_updates(trained.weights, updates), moments), value, right
+    weights = network.with_seen(optax.apply_updates(trained.weights, updates), seen)
+    return Trained(weights, moments), value, right

@@ -24,6 +24,7 @@ SMALL = {
     "distill.steps": 2,
     "distill.batch": 8,
     "distill.checkpoint_every": 1,
+    "distill.loss_scale": 300.0,  # settling it traces the step twice more
     "sdd.num_frequencies": 16,
     "evaluate.epochs": 2,
     "evaluate.check_every": 2,

@@ -4,6 +4,7 @@ Resume, images on the host, several devices, numbers that are not finite, some o
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -20,14 +21,19 @@ from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.experiment import config as configuration
 from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.runtime.stepping import Phases
-from tests.distillation.families import FAMILIES, OF_EXPERTS, VARIANTS, Waves
+from tests.distillation.families import FAMILIES, VARIANTS, Waves
 from tests.faults.runs import ROOT
+from tests.flags import devices_flags
 from tests.problem import rounds, tiny_loop
 
+small_loop = functools.partial(tiny_loop, small=True, augmentation="flip")
+"""A network and an augmentation that compile in no time: test_sharding has a ConvNet."""
 NAMES = [name for name in (*methods.METHODS, *FAMILIES) if name not in VARIANTS]
 SELECTING = [n for n in methods.METHODS if methods.family(n) == "selection"]
 STEPPING = [name for name in NAMES if name not in (*SELECTING, "toy_selection")]
-OTHERS = [name for name in STEPPING if name not in ("csdm", "dm")]
+REMEMBERING = ("cafe", "dsdm", "idm", "ncfm_sampler")
+"""Variants whose state holds more than images and moments."""
+OTHERS = [*(name for name in STEPPING if name not in ("csdm", "dm")), *REMEMBERING]
 """Those that test_sharding does not run on several devices."""
 CADENCE = Cadence(log_every=2, checkpoint_every=2)
 
@@ -48,7 +54,7 @@ def run(loop, folder):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_goes_on_to_the_same_bytes(name, tmp_path, monkeypatch):
-    loop = tiny_loop(name=name, steps=5)
+    loop = small_loop(name=name, steps=5)
     whole = run(loop, tmp_path / "whole")
     if loop.method.phases:
         monkeypatch.setattr(loop.method, "steps", 3)
@@ -63,7 +69,7 @@ def test_a_run_goes_on_to_the_same_bytes(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_images_on_the_host_give_the_same_bits(name):
-    ends = [rounds(tiny_loop(name=name, streamed=streamed), 2) for streamed in (False, True)]
+    ends = [rounds(small_loop(name=name, streamed=streamed), 2) for streamed in (False, True)]
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -72,7 +78,7 @@ def test_images_on_the_host_give_the_same_bits(name):
 def test_loop_and_scan_agree(name):
     ends = []
     for strategy in ("loop", "scan"):
-        loop = tiny_loop(name=name)
+        loop = small_loop(name=name)
         loop.stepper = Phases(loop.stepper.phases, strategy=strategy)
         ends.append(rounds(loop, 2))
     (state, metrics), (scanned, others) = ends
@@ -85,7 +91,7 @@ def test_loop_and_scan_agree(name):
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_a_number_that_is_not_finite_stops_the_run(name, tmp_path):
-    loop = tiny_loop(name=name)
+    loop = small_loop(name=name)
 
     def spoilt(key, supplied):
         state = type(loop.method).init(loop.method, key, supplied)
@@ -97,9 +103,9 @@ def test_a_number_that_is_not_finite_stops_the_run(name, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("name", [name for name in STEPPING if name not in OF_EXPERTS])
+@pytest.mark.parametrize("name", STEPPING)
 def test_a_step_of_some_classes_moves_those_alone(name, tmp_path):
-    loop = tiny_loop(name=name, classes=4, classes_per_step=2, calibration=0.0, steps=1)
+    loop = small_loop(name=name, classes=4, classes_per_step=2, calibration=0.0, steps=1)
     before = loop.method.result(loop.begin(jax.random.key(3))[0]).images
     finished = loop.run(jax.random.key(3), CADENCE, folder=tmp_path, identity={}, label="tiny")
     after = loop.method.result(finished.state).images
@@ -109,7 +115,7 @@ def test_a_step_of_some_classes_moves_those_alone(name, tmp_path):
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_after_a_rollback_steps_keep_their_numbers_and_draw_anew(name, tmp_path):
-    loop = tiny_loop(name=name, steps=5)
+    loop = small_loop(name=name, steps=5)
     method, (first, *others) = loop.method, loop.method.phases
     run_key = jax.random.split(jax.random.key(3))[1]
     plain = jax.random.key_data(jax.random.fold_in(run_key, 3 * first.times))
@@ -136,15 +142,16 @@ from jax.sharding import Mesh
 from csdm_jax.distillation import methods
 from csdm_jax.runtime.sharding import AXIS, Devices
 from tests.distillation.families import FAMILIES
-from tests.distillation.test_families import OTHERS
-from tests.problem import rounds, tiny_loop
+from tests.distillation.test_families import OTHERS, small_loop
+from tests.flags import devices_flags
+from tests.problem import rounds
 methods.METHODS.update(FAMILIES)
 found = {}
 for name in OTHERS:
     found[name] = []
     for count in (1, 2):
         devices = Devices(Mesh(np.array(jax.devices()[:count]), (AXIS,)) if count > 1 else None)
-        state, metrics = rounds(tiny_loop(name=name, devices=devices), 2)
+        state, metrics = rounds(small_loop(name=name, devices=devices), 2)
         assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state)), name
         found[name].append([metrics.loss.tolist(), np.asarray(state.stored["images"]).tolist()])
 print(json.dumps(found))
@@ -152,7 +159,7 @@ print(json.dumps(found))
 
 
 def test_two_devices_give_the_result_of_one():
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    env = os.environ | {"XLA_FLAGS": devices_flags(2)}
     command = [sys.executable, "-c", ON_DEVICES]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
@@ -166,7 +173,7 @@ def test_two_devices_give_the_result_of_one():
 @pytest.mark.parametrize("name", STEPPING)
 def test_coefficients_of_another_shape_can_be_distilled(name):
     config = {"parameterisation": "waves"}
-    loop = tiny_loop(name=name, form=("waves", 1), **config)
+    loop = small_loop(name=name, form=("waves", 1), **config)
     start = loop.method.result(loop.begin(jax.random.key(0))[0])
     state, _ = rounds(loop, 2)
     made = loop.method.result(state)
@@ -175,7 +182,7 @@ def test_coefficients_of_another_shape_can_be_distilled(name):
 
 
 def test_a_gradient_method_trains_and_resets_its_network():
-    loop = tiny_loop(name="toy_gradients")
+    loop = small_loop(name="toy_gradients")
     start = jax.tree.leaves(loop.begin(jax.random.key(0))[0].more)
     losses = rounds(loop, 4)[1].scalars["inner_loss"]
     assert losses.shape == (4,)

@@ -15,9 +15,10 @@ from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.base import Inputs
 from csdm_jax.distillation.methods.gradients import dcc, dream, gradients
 from tests.distillation.families import GRADIENT_MATCHING
-from tests.distillation.test_rivals import configured, quick
+from tests.distillation.test_rivals import configured
 from tests.distillation.test_rivals import problem as classes_of_40_6_and_1
 from tests.problem import make_loop
+from tests.small import quick
 
 SHORT = {"dc.train_steps": 2, "idc.train_steps": 2, "dcc.warm_up": 0, "idc.cutmix": 0.0,
          "dc.restart": 2, "idc.restart": 2, "dream.refresh": 2, "dream.iterations": 3}  # fmt: skip
@@ -27,11 +28,11 @@ def two_layers():
     """A convolution, smooth, and a linear layer."""
 
     def init(key):
-        kernel, last = jax.random.split(key)
+        drawn = jax.random.uniform(key, (270,), minval=-0.5, maxval=0.5)  # one draw compiles fast
         return {
             "bias": jnp.array([0.1, -0.2]),
-            "kernel": 0.3 * jax.random.normal(kernel, (54,)).reshape(3, 3, 3, 2),
-            "last": 0.3 * jax.random.normal(last, (72, 3)),
+            "kernel": drawn[:54].reshape(3, 3, 3, 2),
+            "last": drawn[54:].reshape(72, 3),
             "shift": jnp.array([0.1, 0.0, -0.1]),
         }
 
@@ -317,6 +318,18 @@ def test_representatives_are_those_of_scikit_learn():
     assert set(found.tolist()) == expected and weights.tolist() == [1.0] * 7
 
 
+def test_of_two_rows_that_are_a_cluster_the_first_represents_it():
+    generator = np.random.default_rng(0)
+    find = quick(dream.representatives, static_argnums=(2, 3))
+    for _ in range(8):
+        pairs = np.repeat(generator.normal(0, 9, (6, 1, 3)), 2, 1) + generator.normal(
+            0, 1, (6, 2, 3)
+        )
+        rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
+        found, _ = find(jnp.float32(rows), np.ones(12, np.float32), 6, 3)
+        assert found.tolist() == list(range(6))
+
+
 def test_a_class_with_fewer_images_than_clusters_is_taken_whole():
     rows = np.random.default_rng(0).normal(0, 1, (8, 3))
     find = quick(dream.representatives, static_argnums=(2, 3))
@@ -366,11 +379,11 @@ def test_a_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
 def test_images_on_the_host_are_read_for_the_class_whose_turn_it_is(name):
     method, host = methods.create(name, configured(SHORT), context()), problem()[0]
     phase, key = method.phases[0], jax.random.key(5)
-    read, seen = inputs.feed(phase, host, key), set()
+    read, seen = inputs.feed(phase, host, (), key), set()
     for index in range(12):
         number = index if phase.views is None else views.number(index, phase.views)
         rows = phase.rows(jax.random.fold_in(key, number), jnp.int32(number))
-        pixels = read(index)
+        pixels = read(index).pixels
         assert (
             set(host.labels[np.asarray(rows.values)]) == {index % 3} == set(rows.classes.tolist())
         )

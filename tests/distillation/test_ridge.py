@@ -66,7 +66,7 @@ def test_the_margin_of_labels():
     assert frepo.label_scale(10) == 1 and frepo.label_scale(40) == 2
 
 
-FEW = {"frepo.networks": 2, "frepo.most_steps": 3, "frepo.network_batch": 4}
+FEW = {"frepo.ridge": 1e-6, "frepo.networks": 2, "frepo.most_steps": 3, "frepo.network_batch": 4}
 
 
 @functools.cache

@@ -18,35 +18,21 @@ from csdm_jax.distillation.methods.base import Inputs
 from csdm_jax.distillation.methods.matching import cafe, m3d, moments, wmdd
 from csdm_jax.metric.ragged import Ragged
 from csdm_jax.training.trajectories import Trajectories
-from tests.problem import make_loop, read, tiny_config, tiny_dataset, tiny_pool
+from tests.problem import (
+    DIM,
+    make_loop,
+    read,
+    small_network,
+    tiny_config,
+    tiny_dataset,
+    tiny_pool,
+)
 
-SIZES, OWN, DIM = (1, 2, 30), (3, 3, 3), 16
+SIZES, OWN = (1, 2, 30), (3, 3, 3)
 COUNTS = (40, 6, 1)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 quick = functools.partial(jax.jit, compiler_options=QUICK)
 """Compiled in half the time, for programs that run a few times."""
-
-
-def small_network():
-    """A map of each pixel and one layer: it compiles in no time."""
-
-    def init(key):
-        pixel, whole, last = jax.random.split(key, 3)
-        return {
-            "pixel": jax.random.normal(pixel, (3, 4)),
-            "whole": 0.1 * jax.random.normal(whole, (8 * 8 * 4, DIM)),
-            "last": jax.random.normal(last, (DIM, 3)),
-        }
-
-    def apply_with_maps(params, images):
-        maps = jax.nn.relu(images @ params["pixel"])
-        features = jax.nn.relu(maps.reshape(len(maps), -1) @ params["whole"])
-        return features @ params["last"], features, (maps, features)
-
-    def apply(params, images):
-        return apply_with_maps(params, images)[:2]
-
-    return networks.Network("small", jax.jit(init), apply, DIM, 256, (8, 8, 3), apply_with_maps)
 
 
 @functools.cache

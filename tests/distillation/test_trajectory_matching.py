@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from csdm_jax.data.device import to_device
 from csdm_jax.distillation import methods
+from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.base import Inputs
 from csdm_jax.distillation.methods.trajectories import att
@@ -271,6 +273,44 @@ def test_both_courses_of_lad_are_those_of_numpy():
     np.testing.assert_array_equal(student[:, BACKBONE], np.tile(pairs[1].start[BACKBONE], (3, 1)))
     losses = [seen[at][1].scalars[f"course_{at // 2}"] for at in (0, 2)]
     assert seen[-1][1].loss == pytest.approx(float(0.5 * losses[0] + 2.0 * losses[1]), rel=1e-5)
+
+
+def test_a_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    method = created("datm", {"distill.steps": 5})
+    loop = Loop(method, to_device(small.host()), problem()[1])
+    cadence = Cadence(log_every=2, checkpoint_every=2)
+
+    def run(folder):
+        done = loop.run(jax.random.key(3), cadence, folder=folder, identity={}, label="tiny")
+        return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(done.state)]
+
+    whole = run(tmp_path / "whole")
+    monkeypatch.setattr(method, "steps", 3)
+    assert run(tmp_path / "part") != whole
+    monkeypatch.setattr(method, "steps", 5)
+    assert run(tmp_path / "part") == whole
+    metrics = [(tmp_path / one / "metrics.jsonl").read_text() for one in ("whole", "part")]
+    assert metrics[0] == metrics[1] and len(metrics[0].splitlines()) == 5
+    monkeypatch.setattr(method, "init", lambda *given: spoilt(type(method).init(method, *given)))
+    with pytest.raises(FloatingPointError, match="not finite at step 0"):
+        run(tmp_path / "spoilt")
+
+
+def spoilt(state):
+    return state._replace(stored=jax.tree.map(lambda leaf: leaf * jnp.nan, state.stored))
+
+
+def test_all_steps_of_a_round_read_one_pair_and_a_rollback_draws_another():
+    loop = Loop(created("mtt"), small.host(), problem()[1])
+    _, (there, back, update) = loop.reading(jax.random.key(3))
+    assert update is None
+    rounds = [[feed(index).fetched for feed in (there, back) for index in range(3 * r, 3 * r + 3)]
+              for r in range(4)]  # fmt: skip
+    for pairs in rounds:
+        jax.tree.map(lambda *same: np.testing.assert_array_equal(same[1:], same[:-1]), *pairs)
+    assert len({pairs[0].key_data.tobytes() for pairs in rounds}) == 4
+    _, (again, *_) = loop.reading(jax.random.key(3), rollbacks=1)
+    assert again(0).fetched.key_data.tobytes() != rounds[0][0].key_data.tobytes()
 
 
 @pytest.mark.parametrize(

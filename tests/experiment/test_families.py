@@ -5,22 +5,21 @@ import dataclasses
 import numpy as np
 import pytest
 
+from csdm_jax import parameterisations
 from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import stages
 from csdm_jax.experiment.experiment import Experiment
-from csdm_jax.parameterisations import PARAMETERISATIONS
 from csdm_jax.scoring.scored import read
 from csdm_jax.sets import distilled, exporting
 from csdm_jax.sets.formats.facts import Facts
-from tests.distillation.families import FAMILIES, Waves
+from tests.distillation.families import FAMILIES
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     for name, kind in FAMILIES.items():
         monkeypatch.setitem(methods.METHODS, name, kind)
-    monkeypatch.setitem(PARAMETERISATIONS, "waves", lambda factor: Waves())
 
 
 def small(method, **fields):
@@ -67,15 +66,33 @@ def test_a_family_goes_through_all_stages(name, tmp_path):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("distilled.npz")}
 
 
-def test_a_set_of_coefficients_goes_through_all_stages(tmp_path):
-    config = small("toy_matching", **{"distill.parameterisation": "waves"})
+SHARED = {"fred": ["coefficients", "mask"], "nsd": ["left", "right", "tensors"]}
+
+
+@pytest.mark.parametrize("form", SHARED)
+def test_a_set_of_coefficients_goes_through_all_stages(form, tmp_path):
+    fields = {"distill.parameterisation": form, "distill.ipc": 4, "distill.reuse_images": True}
+    config = small("toy_matching", **fields)
     experiment, rows = stages.run(config, tmp_path / "run")
     made, card = distilled.load(tmp_path / "run")
-    assert card["arrays"] == ["coefficients"] and rows
+    assert sorted(card["arrays"]) == SHARED[form] and rows
+    assert made.images.shape == (160, 8, 8, 1) and (card["ipc"], card["factor"]) == (4, 2)
+    assert parameterisations.size(made.stored) <= 4 * 40 * 64 + 80
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "decoded images, 16 a class" in page
     exporting.export_set(tmp_path / "run", "npz", tmp_path / "out")
     for path in (tmp_path / "run", tmp_path / "out"):
         scored = read(path, experiment.dataset, Facts())
         np.testing.assert_allclose(scored.images, made.images, atol=1e-6)
+    exporting.export_set(tmp_path / "run", "png", tmp_path / "png")
+    assert len(list((tmp_path / "png").rglob("*.png"))) == 160
+
+
+def test_a_parameterisation_that_has_no_room_is_refused(tmp_path):
+    for form, factor, said in (("nsd", 4, "no room for a rank"), ("fred", 9, "that is none")):
+        fields = {"distill.parameterisation": form, "distill.factor": factor}
+        with pytest.raises(ValueError, match=said):
+            Experiment(small("random", **fields, **{"distill.reuse_images": True}), tmp_path)
 
 
 def test_a_learning_rate_of_the_set_trains_its_evaluation_networks():

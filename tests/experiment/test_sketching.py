@@ -280,6 +280,7 @@ def test_a_file_that_was_changed_is_refused(written, tmp_path):
         ("csdm", {"distill.augmentation": "crop"}, "made with distill.augmentation = 'none'"),
         ("csdm", {"distill.classes_per_step": 2}, "sketches serve all classes in a step, give 0"),
         ("csdm", {"distill.initialisation": "noises"}, "initialisation = 'noises': it must be one"),
+        ("csdm", {"distill.parameterisation": "fred"}, "'fred' is fitted to real images, and a"),
     ],
 )
 def test_a_configuration_that_does_not_fit_the_file_is_refused(

@@ -257,7 +257,8 @@ def test_the_slurm_file_runs_every_command(tmp_path):
 
 
 def command(out, text, *more):
-    flags = [f"--out={out}", f"--sweep={text}", *more, "--", *SMALL, "--config.distill.seeds=(0,)"]
+    flags = [f"--out={out}", f"--sweep={text}", *more, "--", *SMALL]
+    flags += ["--config.distill.seeds=(0,)", "--config.distill.loss_scale=300"]
     line = [sys.executable, "launch/sweep.py", "--config=configs/digits_lt.py", *flags]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
 

@@ -12,6 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
     "--config.network.width=8",
+    "--config.network.depth=1",
+    *(f"--config.{name}.augmentation=none" for name in ("extractors", "distill", "evaluate")),
+    "--config.distill.loss_scale=300",  # settling it traces the step twice more
     "--config.extractors.count=2",
     "--config.extractors.epochs=2",
     "--config.distill.steps=12",

@@ -13,6 +13,7 @@ import pytest
 from jax.test_util import check_grads
 
 import csdm_jax as cj
+from tests.flags import devices_flags
 
 LOSSES = [cj.sdd, cj.sdd_loss, cj.cfd_loss]
 C, N, M, D, T = 3, 7, 4, 5, 11
@@ -420,7 +421,7 @@ print("agree")
 def test_sharded_over_samples_and_over_classes():
     run = subprocess.run(
         [sys.executable, "-c", "import os\n"
-         "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'\n"
+         f"os.environ['XLA_FLAGS'] = '{devices_flags(4)}'\n"
          "os.environ['JAX_PLATFORMS'] = 'cpu'\n" + SHARDED],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 import csdm_jax as cj
 from csdm_jax.metric.ragged import Ragged
+from tests.flags import devices_flags
 
 RNG = np.random.default_rng(0)
 SIZES, OTHERS = (9, 3, 6), (2, 4, 1)
@@ -146,7 +147,7 @@ print("agree")
 def test_shards_are_summed_by_psum():
     run = subprocess.run(
         [sys.executable, "-c", "import os\n"
-         "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2'\n"
+         f"os.environ['XLA_FLAGS'] = '{devices_flags(2)}'\n"
          "os.environ['JAX_PLATFORMS'] = 'cpu'\n" + SHARDED],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

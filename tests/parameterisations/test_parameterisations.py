@@ -42,7 +42,7 @@ def test_encoding_then_decoding_keeps_smooth_images():
     np.testing.assert_allclose(form.decode(stored)[inner], images[inner], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", parameterisations.PARAMETERISATIONS)
+@pytest.mark.parametrize("name", ["pixels", "mosaic"])
 def test_shapes_and_range(name):
     form = parameterisations.create(name, 2)
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(3 * form.tiles, 8, 8, 1)))
@@ -52,7 +52,7 @@ def test_shapes_and_range(name):
     assert stored["images"].shape == (3, 8, 8, 1)
 
 
-@pytest.mark.parametrize("name", parameterisations.PARAMETERISATIONS)
+@pytest.mark.parametrize("name", ["pixels", "mosaic"])
 def test_what_leaves_its_range_is_brought_back_and_nothing_else_moves(name):
     form = parameterisations.create(name, 2)
     images = jnp.asarray([-0.5, 0.0, 0.25, 1.0, 1.5])[:, None, None, None] * jnp.ones((1, 8, 8, 1))

@@ -17,6 +17,7 @@ from csdm_jax.distillation.methods.matching.matching import Reading
 from csdm_jax.runtime import cluster
 from csdm_jax.runtime.sharding import ONE_DEVICE
 from tests.faults import runs
+from tests.flags import devices_flags
 from tests.problem import read, rounds, tiny_loop
 
 STEPS = 3
@@ -25,6 +26,7 @@ import json, sys
 import jax, numpy as np
 from jax.sharding import Mesh
 from csdm_jax.runtime.sharding import AXIS, Devices
+from tests.flags import devices_flags
 from tests.problem import tiny_loop
 from tests.runtime.test_sharding import ends
 found = {}
@@ -47,7 +49,7 @@ def ends(loop):
 
 @pytest.mark.parametrize("name", ["csdm", "dm"])
 def test_one_two_four_and_eight_devices_give_one_result(name):
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    env = os.environ | {"XLA_FLAGS": devices_flags(8)}
     done = subprocess.run(
         [sys.executable, "-c", ON_DEVICES, name],
         cwd=runs.ROOT,
@@ -218,6 +220,7 @@ from csdm_jax.data.device import to_device
 from csdm_jax.data.host import HostData
 from csdm_jax.data.longtail import build_longtail
 from csdm_jax.runtime.sharding import Devices
+from tests.flags import devices_flags
 from tests.problem import tiny_dataset
 
 cluster.join(sys.argv[1], 2, int(sys.argv[2]))

@@ -16,6 +16,7 @@ from csdm_jax.evaluation.evaluate import TestSet
 from csdm_jax.runtime import interruption
 from csdm_jax.training import extractors, parallel
 from csdm_jax.training.trainer import Trainer
+from tests.flags import devices_flags
 from tests.training.test_trainer import RECIPE, targets_of
 
 COUNT = 3
@@ -299,7 +300,7 @@ print("equal")
 
 def test_four_devices_share_five_networks():
     env = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": devices_flags(4),
         "JAX_PLATFORMS": "cpu",
     }
     done = subprocess.run(

@@ -195,7 +195,7 @@ def initial_images(
     if context.first is not None:
         context = dataclasses.replace(context, host=context.first)
     images = starts.images(context.start, context, wanted, key, supplied)
-    return context.parameterisation.encode(images)
+    return context.encode(images)
 
 
 def stored_labels(num_classes: int, ipc: int) -> np.ndarray:

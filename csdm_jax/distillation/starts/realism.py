@@ -4,7 +4,8 @@ Of up to `IMAGES` images of a class `CROPS` random square crops each are scored 
 at their class, the mean over the trained extractors, in the form in which they will be stored. The
 best crop of every image counts, the best of these are taken. A class with fewer images than wanted
 gives their second best crops, too, and so on, then all crops again: in rounds, each of which takes
-at most one crop of an image, as RLDD does. Each tile of a mosaic is one.
+at most one crop of an image, as RLDD does. Each tile of a mosaic is one. Where a class stores what
+its images share, no crop has a form alone: it is scored as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from csdm_jax.distillation.context import Context
 from csdm_jax.distillation.features import chunks, each, outputs
 from csdm_jax.distillation.starts.base import Start, of_every_class
 from csdm_jax.distillation.starts.random import initial_rows
+from csdm_jax.parameterisations import OfClasses
 from csdm_jax.training.extractors import Pool
 
 IMAGES, CROPS = 300, 5
@@ -86,6 +88,8 @@ def images(context: Context, wanted: int, key: jax.Array, pool: Pool) -> jax.Arr
 
     def as_stored(some: np.ndarray) -> jax.Array:
         # A stored image holds `tiles` images: here the same crop in all of them.
+        if isinstance(form, OfClasses):
+            return crops(some)
         same = jnp.repeat(crops(some), form.tiles, axis=0)
         return form.decode(form.encode(same))[:: form.tiles]
 

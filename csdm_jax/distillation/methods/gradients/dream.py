@@ -39,13 +39,16 @@ FIELDS = idc.FIELDS | {
     "dream.iterations": Field(10, integer(1, 10_000)),
 }
 
+TIE = 1.001  # squared distances whose ratio is less count as equal
+
 
 def representatives(
     features: jax.Array, weights: jax.Array, count: int, iterations: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The row nearest to the centre of each cluster, among those of the cluster.
+    """The row nearest to the centre of each cluster, of equally near ones the first.
 
-    k-means (Lloyd 1982) begins at the first rows. A cluster that has no row keeps its centre.
+    k-means (Lloyd 1982) begins at the first rows. A cluster that has no row keeps its centre. With
+    as many clusters as rows or more, every row has one.
 
     Args:
       features: `[n, d]`.
@@ -57,12 +60,9 @@ def representatives(
       Positions, int32 `[count]`, and weights `[count]`: 0 for a cluster that has no row. The
       others are different rows.
     """
-    present = weights > 0
-    exists = present[:count]
 
     def gaps(centres: jax.Array) -> jax.Array:
-        squares = squared_distances_by_products(features, centres, None)
-        return jnp.where(exists[None, :], squares, jnp.inf)
+        return jnp.maximum(squared_distances_by_products(features, centres, None), 0.0)
 
     def members(centres: jax.Array) -> jax.Array:
         nearest = jnp.argmin(gaps(centres), axis=1)
@@ -75,7 +75,9 @@ def representatives(
 
     centres = jax.lax.fori_loop(0, iterations, move, features[:count])
     own = members(centres)
-    chosen = jnp.argmin(jnp.where(own > 0, gaps(centres), jnp.inf), axis=0)
+    inside = jnp.where(own > 0, gaps(centres), jnp.inf)
+    # Two rows that are a cluster are as far from its centre, but for rounding: the first is taken.
+    chosen = jnp.argmax(inside <= TIE * jnp.min(inside, axis=0), axis=0)
     return chosen.astype(jnp.int32), (jnp.sum(own, axis=0) > 0).astype(weights.dtype)
 
 

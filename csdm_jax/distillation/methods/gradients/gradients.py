@@ -17,7 +17,7 @@ compiled, small classes are padded with rows of weight 0, which cost time and ch
 `distill.classes_per_step` below the number of classes, rounds take so many in turn.
 
 Memory, beside the state: the activations of `distill.batch` real images of one class for a gradient
-to the weights, and a few times those of the class's synthetic images for the second order.
+to the weights, and about twice those of the class's synthetic images for the second order.
 
 A method of this family is a distance of two gradients, and what its network is trained on.
 """

@@ -41,6 +41,7 @@ from csdm_jax.metric.ragged import Ragged
 from csdm_jax.networks import Params
 from csdm_jax.runtime import health
 from csdm_jax.runtime.fields import RATE, Field, integer, number
+from csdm_jax.training import online
 
 FIELDS = {
     # Weight of the cross-entropy of real images under the synthetic class means.
@@ -69,6 +70,7 @@ class CAFE(Matching):
     def __init__(self, config: Any, context: Context, last: int):
         super().__init__(config, context, schedule=SCHEDULE)
         self._own, self._last = config.cafe, last
+        self._training = optax.sgd(config.cafe.learning_rate)
         self.phases = (*self.phases, Phase(self.train, times=config.cafe.train_steps))
 
     def _views(self) -> None:
@@ -107,16 +109,11 @@ class CAFE(Matching):
         if count > self._own.batch:
             rows = jax.random.choice(row_key, count, (self._own.batch,), replace=False)
         images, labels = self._context.normaliser(decoded[rows]), rows // (count // classes)
-
-        def loss(weights: Params) -> tuple[jax.Array, jax.Array]:
-            logits, _ = self._context.network.apply(weights, images)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return jnp.mean(losses), jnp.mean(jnp.argmax(logits, axis=1) == labels)
-
-        (value, right), gradient = jax.value_and_grad(loss, has_aux=True)(state.memory)
-        moved = jax.tree.map(lambda w, g: w - self._own.learning_rate * g, state.memory, gradient)
+        network, before = self._context.network, online.begin(state.memory, self._training)
+        targets = jax.nn.one_hot(labels, classes)
+        (moved, _), value, right = online.step(network, self._training, before, images, targets)
         last = (inputs.number + 1) % (self._own.updates * self._own.train_steps) == 0
-        weights = jax.lax.cond(last, lambda: self._context.network.init(fresh_key), lambda: moved)
+        weights = jax.lax.cond(last, lambda: network.init(fresh_key), lambda: moved)
         scalars = {"network_loss": value, "network_accuracy": right}
         finite = {"network": health.finite(moved)}
         return state._replace(memory=weights), Metrics(value, scalars, {}, finite)

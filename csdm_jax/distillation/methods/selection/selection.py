@@ -37,8 +37,8 @@ class Selection:
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> Stored:
         """The chosen images, encoded."""
-        form = self._context.parameterisation
-        return form.encode(self._images(self._context, self._ipc * form.tiles, key, *supplied))
+        wanted = self._ipc * self._context.parameterisation.tiles
+        return self._context.encode(self._images(self._context, wanted, key, *supplied))
 
     def result(self, state: Stored) -> DistilledSet:
         """The images themselves."""

@@ -7,7 +7,7 @@ Source: Liu et al. 2024, Dataset Distillation by Automatic Training Trajectories
 Cost: as MTT; steps behind the landing are made back, too, with an adjoint of zero.
 Deviations: no whitening; images stay in [0, 1]; the average of the images as in FTD; the published
 learning rate, 10,000 for whitened images, is MTT's without whitening.
-Licence: none
+Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class, but for that rate.
 """
 

@@ -10,7 +10,7 @@ Matching.
 Cost: as MTT; the training set once through the experts that judge the first images.
 Deviations: no whitening; images stay in [0, 1]; at most five experts judge; a class in which they
 are right about too few images gives others, one that is too small the same images again.
-Licence: none
+Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
 
@@ -72,7 +72,7 @@ class SoftTrajectories(TrajectoryMatching):
 
     def first_images(self, key: jax.Array, supplied: tuple[Any, ...]) -> Stored:
         """Real images that most experts are right about, drawn at random."""
-        context, form = self._context, self._context.parameterisation
+        context, tiles = self._context, self._context.parameterisation.tiles
         labels = context.host.labels
         said = [
             outputs(context, params, context.host.take, len(labels))[0]
@@ -80,9 +80,9 @@ class SoftTrajectories(TrajectoryMatching):
         ]
         right = np.sum([one.argmax(1) == labels for one in said], axis=0)
         chosen = of_every_class(
-            context.counts, self._config.ipc * form.tiles, _random_but_best(key, right)
+            context.counts, self._config.ipc * tiles, _random_but_best(key, right)
         )
-        return form.encode(real_images(context, chosen))
+        return context.encode(real_images(context, chosen))
 
     def first_labels(self, stored: Stored, supplied: tuple[Any, ...]) -> jax.Array:
         """The mean of the experts' logits, and that over the tiles of an image."""

@@ -7,7 +7,7 @@ Cost: as MTT; the experts' training takes two gradients a step.
 Deviations: no whitening; images stay in [0, 1]; the average has no bias to the first images, where
 the published one begins at them; it is evaluated on fresh networks, not on those that were trained
 on the images themselves.
-Licence: none
+Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
 

@@ -11,7 +11,7 @@ Cost: twice TESLA's; experts with flat minima and a second stage.
 Deviations: no whitening; images stay in [0, 1]; first images and labels as in DATM; the second
 stage of the experts is plain descent without MaxNorm, which the published code seems not to apply;
 no step is left out, as in the published code.
-Licence: none
+Licence: no licence file
 Status: tested; published settings for CIFAR-10-LT of imbalance 100 at ten images a class.
 """
 

@@ -5,7 +5,8 @@
 An expert is drawn and two of its snapshots, theta_0 and, some epochs later, theta*. A student
 begins at theta_0 and makes N steps of plain descent on synthetic images, theta_{i+1} = theta_i -
 eta g_i(theta_i; S, y); n is N, or what a method's `landing` says. Images, the step size eta and
-perhaps labels y are learned.
+perhaps labels y are learned, those of all classes in every round, whatever
+`distill.classes_per_step` says.
 
 The gradient is exact, in the memory of one step: no graph is kept but the students' weights, and
 each step is made again while the adjoint goes back through it,
