@@ -196,7 +196,8 @@ def test_a_gradient_method_trains_and_resets_its_network():
     def far(ends):
         return sum(float(np.sum((a - b) ** 2)) for a, b in zip(ends, start, strict=True))
 
-    assert far(two) > 1.5 * far(one) and far(three) < 1.5 * far(one)  # set back in round 2
+    # Set back in round 2.
+    assert far(two) > 1.1 * far(one) > far(three)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)

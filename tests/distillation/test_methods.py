@@ -16,7 +16,7 @@ from csdm_jax.distillation.starts import random
 from csdm_jax.experiment import config as configuration
 from csdm_jax.runtime.stepping import Phases
 from csdm_jax.training import extractors
-from tests.distillation.families import RIVALS
+from tests.distillation.families import OF_EXPERTS, RIVALS
 from tests.problem import make_loop, read, rounds, tiny_loop, tiny_pool
 
 IPC = 2
@@ -147,7 +147,7 @@ def test_mmd_wants_a_kernel_with_a_gram_matrix(config):
         methods.kind("mmd").check(config)
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in RIVALS])
+@pytest.mark.parametrize("name", [n for n in methods.METHODS if n not in (*RIVALS, *OF_EXPERTS)])
 def test_images_start_real_and_stay_in_range(name, config, context):
     loop = loop_of(name, config, context)
     start = loop.method.result(loop.begin(jax.random.key(0))[0]).images

@@ -267,5 +267,5 @@ def test_every_process_takes_part_where_evaluation_needs_the_teacher(monkeypatch
             return pools[0]
 
     monkeypatch.setattr(cluster, "first_says", lambda answer: True)
-    stages._follow(Follower(), "evaluate")
+    stages.follow(Follower(), ["evaluate"], [])
     assert len(pools) == asked
