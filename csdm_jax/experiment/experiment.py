@@ -677,16 +677,22 @@ def run_folder(config: Any, workdir: Path, method: str, seed: int) -> Path:
     return workdir / "runs" / f"{method}-seed{seed}"
 
 
+DESCENT_DECAY = 5e-4
+"""Weight decay of gradient descent on a set with a learning rate; AdamW's counts otherwise."""
+
+
 def evaluation_section(section: Any, augmented: bool = True, lr: float | None = None) -> Any:
     """The section `evaluate` of a configuration, for one kind of evaluation.
 
-    A set with a learning rate of its own was made for gradient descent with it.
+    A set with a learning rate of its own was made for gradient descent with it, and has the weight
+    decay of those that make such sets (MTT, DATM), unless the section is one of gradient descent.
     """
     settings = section.copy_and_resolve_references()
     if not augmented:
         settings.update({"augmentation": "none", "cutmix": 0.0})
     if lr is not None:
-        settings.update({"optimiser": "sgd", "learning_rate": lr})
+        decay = settings.weight_decay if settings.optimiser == "sgd" else DESCENT_DECAY
+        settings.update({"optimiser": "sgd", "learning_rate": lr, "weight_decay": decay})
     return settings
 
 

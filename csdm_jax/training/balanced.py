@@ -88,7 +88,7 @@ class SecondStage:
         """Which images a step sees, class by class: int32 `[C * each]`."""
         counts = np.repeat(np.asarray(self._data.counts), self._each)
         first = np.repeat(np.cumsum(self._data.counts) - self._data.counts, self._each)
-        own_key = jax.random.fold_in(key, index)
+        own_key = jax.random.fold_in(jax.random.fold_in(key, index), 0)
         return jnp.asarray(first) + jax.random.randint(own_key, counts.shape, 0, counts)
 
     def _feed(self, key: jax.Array) -> Feed:

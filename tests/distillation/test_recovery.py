@@ -182,13 +182,14 @@ def gvbsm_by_hand(params, images, real):
     for place, (layer, reference) in enumerate(
         zip(convolutions(params, images), whole, strict=True)
     ):
-        for own, all_, kind in (
-            (layer[1], reference[1], by_hand),
-            (layer[0], reference[0], by_hand),
-            (layer[0], reference[0], patches_by_hand),
+        first = 10 if place == 0 else 1
+        for weight, own, all_, kind in (
+            (1, layer[1], reference[1], by_hand),
+            (first, layer[0], reference[0], by_hand),
+            (first, layer[0], reference[0], patches_by_hand),
         ):
             gaps = [a - b for a, b in zip(kind(own), kind(all_), strict=True)]
-            total += (10 if place == 0 else 1) * sum(map(np.linalg.norm, gaps))
+            total += weight * sum(map(np.linalg.norm, gaps))
     return total
 
 
@@ -236,6 +237,11 @@ def test_the_average_begins_with_its_first_part_and_keeps_a_share_of_the_older_o
         sight = Sight(own, real, jnp.arange(1), jnp.int32(1), jax.random.key(0))
         _, memory = gap(sight, memory)
     np.testing.assert_allclose(memory.own[0].mean, [[0] * 3, [0.8 * 1 + 0.2 * 2] * 3], rtol=1e-6)
+
+
+def test_the_newest_part_of_the_average_has_its_whole_gradient():
+    value, slope = jax.value_and_grad(lambda new: gvbsm._moved(0.8, 2.0, new))(3.0)
+    np.testing.assert_allclose((value, slope), (0.8 * 2 + 0.2 * 3, 1.0), rtol=1e-6)
 
 
 def test_a_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from csdm_jax.distillation import methods
 from csdm_jax.distillation.loop import Cadence, Loop
 from csdm_jax.distillation.methods import base
 from csdm_jax.distillation.methods.base import Inputs
-from csdm_jax.distillation.methods.trajectories import att
+from csdm_jax.distillation.methods.trajectories import att, datm
 from csdm_jax.experiment import config as configuration
 from csdm_jax.training.experts import Experts, unraveller
 from tests import small
@@ -205,7 +205,10 @@ def test_datm_learns_labels_from_the_experts_logits():
     unravel = unraveller(NETWORK)
     judges = [unravel(experts.at(k, 8)) for k in range(2)]
     x = (before.stored["images"] - MEAN) / STD
-    mean = np.mean([apply(params, x)[0] for params in judges], axis=0)
+    said = np.stack([apply(params, x)[0] for params in judges])
+    right = (said.argmax(2) == np.repeat(np.arange(3), IPC))[:, :, None]
+    assert 0 < right.sum() < right.size
+    mean = (said * right).sum(0) / np.maximum(right.sum(0), 1)
     np.testing.assert_allclose(before.labels, mean, rtol=1e-4, atol=1e-5)
     (_, _, pair), (back, *_), (after, *_) = rounds(method)
     expected = differences(before, pair, steps=3, soft=True)
@@ -325,3 +328,13 @@ def test_all_steps_of_a_round_read_one_pair_and_a_rollback_draws_another():
 def test_a_student_without_an_expert_is_refused(name, wrong, words):
     with pytest.raises(ValueError, match=words):
         created(name, **wrong)
+
+
+def test_labels_begin_with_what_right_experts_say():
+    said = np.array([[[2.0, 1.0], [3.0, 0.0]], [[4.0, 1.0], [1.0, 0.0]]])  # two experts, two images
+    np.testing.assert_array_equal(datm._mean_of_right(said, np.array([0, 1])), [[3, 1], [0, 0]])
+
+
+def test_running_statistics_are_not_compared():
+    with pytest.raises(ValueError, match="take one without batch norm"):
+        created("mtt", {"network.name": "convnet_batch_norm"})

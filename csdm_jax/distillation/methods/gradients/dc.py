@@ -7,8 +7,7 @@ Source: Zhao et al. 2021, Dataset Condensation with Gradient Matching.
 Cost: for each class two passes of its real batch, padded to that of the largest class, and a
 second-order gradient of its synthetic images; `dc.train_steps` steps on synthetic images; memory
 grows with the images of one class, not with their number of classes.
-Deviations: one joint step for all classes, where the published code steps class by class, on one
-optimiser; pixels in [0, 1], clipped, where they are normalised and free; steps of the network's
+Deviations: pixels in [0, 1], clipped, where they are normalised and free; steps of the network's
 training, not epochs.
 Licence: MIT.
 Status: tested; published settings of ten images of a class.

@@ -15,11 +15,11 @@ Deviations: fixed numbers of updates and of steps of training, where CAFE stops 
 queries; with recipe=published the ten and ten that are its least. The cross-entropy is the mean
 over the images of a class, summed over the classes, so that a class counts alike whatever its size:
 0.01 of a sum over 256 images is 2.56 of it. Unit features and maps, and the calibration by trained
-extractors, in our recipe; there all logits are cosines. The learning rate stays. The cross-entropy
-of the real images under the network, which has no gradient to the synthetic ones, is left out, and
-the last features count once, where its public code adds them a second time. A batch is drawn in
-every step, whatever `distill.view_uses`; `distill.extractor` changes nothing. It needs a network
-that tells its maps: the ConvNet.
+extractors, in our recipe; there all logits are cosines. With recipe=published the learning rate
+stays. The cross-entropy of the real images under the network, which has no gradient to the
+synthetic ones, is left out, and the last features count once, where its public code adds them a
+second time. A batch is drawn in every step, whatever `distill.view_uses`; `distill.extractor`
+changes nothing. It needs a network that tells its maps: the ConvNet.
 Licence: no licence file.
 Status: tested; published settings without augmentation, for ten images of a class.
 """
@@ -138,7 +138,8 @@ def create(config: Any, context: Context) -> CAFE:
 
 PUBLISHED = dm.PUBLISHED | {
     "distill.initialisation": "noise",
-    "distill.learning_rate": 0.1,
+    "distill.learning_rate": 0.004,  # 0.1, of pixels divided by deviations of 0.2
+    "distill.plateau_patience": 10_000_000,  # the learning rate stays
     "distill.augmentation": "none",
     "cafe.discrimination": 2.56,  # 0.01 of each of 256 images
     "cafe.updates": 10,

@@ -2,10 +2,10 @@
 
 Of what each convolution gives, mean and variance of every channel are matched with those of the
 training set; of what it reads, those of every channel and of every patch of 4 x 4 pixels. A step
-leaves out each of the latter with some probability. The synthetic side is a moving average over
-the steps of a network, with the gradient of its newest part. A last term, of the eigenvalues l of
-the Gram matrix of each class's images, keeps these apart: KL(softmax(l / 4) || softmax(l)), its
-first argument fixed.
+leaves out the latter of a layer with some probability. The synthetic side is a moving average over
+the steps of a network, with the whole gradient of its newest part. A last term, of the eigenvalues
+l of the Gram matrix of each class's images, keeps these apart: KL(softmax(l / 4) || softmax(l)),
+its first argument fixed.
 
 The training set counts as it is: on long tails the statistics are mostly those of the head, and a
 class of one or two images is seen through the cross-entropy alone (`rldd` matches each class).
@@ -17,10 +17,12 @@ each class, on every device; before the first step a pass of the training set th
 Networks are part of the state.
 Deviations: several networks of one architecture, where the authors have five architectures. All
 synthetic images in every step, where theirs draw a hundred, and their moving average begins at 0,
-ours with its first part. Real statistics of whole images that nothing augments, and no rolling of
-synthetic ones. Adam's second moment decays by 0.999, not 0.9. Labels are made once, at the final
-images; students learn them by cross-entropy, where the authors' learn logits by squared error and
-0.15 times cross-entropy.
+ours with its first part and goes on in steps that leave a layer out. Diversity is that of the
+images as they are, not as they are augmented. Real statistics of whole images that nothing
+augments, and no rolling of synthetic ones. Adam's second moment decays by 0.999, not 0.9. Labels
+are made once, at the final images; students learn them by cross-entropy, where the authors' learn
+logits by squared error and 0.15 times cross-entropy; their rate falls by our schedule, not along a
+cosine. The published rate is scaled from normalised pixels to ours, which lie in [0, 1].
 Licence: no licence file.
 Status: tested; the ConvNet alone of the published networks.
 """
@@ -50,13 +52,13 @@ FIELDS = {
     # Weights of statistics and diversity beside the cross-entropy.
     "gvbsm.statistics": Field(0.01, number(0.0, 1e6)),
     "gvbsm.diversity": Field(1.0, number(0.0, 1e6)),
-    # Probability with which a step leaves out a statistic of what a layer reads.
+    # Probability with which a step leaves out the statistics of what a layer reads.
     "gvbsm.drop": Field(0.4, UNIT),
     # Share of the older steps in the statistics of the synthetic images.
     "gvbsm.average": Field(0.8, MOMENTUM),
 }
 FIRST = 10.0
-"""Weight of the first layer's statistics; of all others' it is 1."""
+"""Weight of the statistics of what the first layer reads; of all others it is 1."""
 TEMPERATURE = 4.0
 ORDER = 10
 """Of the power series of the exponential, at matrices of norm 1 or less."""
@@ -149,15 +151,14 @@ class GVBSM(Recovery):
         """The sum over the statistics that are not left out; the average with this step in it."""
         older = jnp.where(memory.steps[sight.place] == 0, 0.0, self._own.average)
         before = jax.tree.map(lambda x: x[sight.place], memory.own)
-        now = jax.tree.map(
-            lambda old, new: older * old + (1 - older) * new,
-            before,
-            [statistics.pooled(own) for own in sight.own],
-        )
+        new = [statistics.pooled(own) for own in sight.own]
+        now = jax.tree.map(lambda a, b: _moved(older, a, b), before, new)
         pairs = zip(now, sight.real, strict=True)
         each = jnp.stack([statistics.distance(own, real) for own, real in pairs]).reshape(-1, 3)
-        kept = jax.random.bernoulli(sight.key, 1 - self._own.drop, (len(each), 2))
-        weights = jnp.concatenate([jnp.ones((len(each), 1)), kept], axis=1).at[0].multiply(FIRST)
+        kept = jax.random.bernoulli(sight.key, 1 - self._own.drop, (len(each), 1))
+        kept = jnp.repeat(kept, 2, axis=1)  # both of what a layer reads, or neither
+        weights = jnp.concatenate([jnp.ones((len(each), 1)), kept], axis=1)
+        weights = weights.at[0, 1:].multiply(FIRST)
         fixed = jax.lax.stop_gradient(now)
         own = jax.tree.map(lambda all_, one: all_.at[sight.place].set(one), memory.own, fixed)
         return jnp.sum(weights * each), Average(own, memory.steps.at[sight.place].add(1))
@@ -165,6 +166,12 @@ class GVBSM(Recovery):
     def regulariser(self, images: jax.Array) -> jax.Array:
         """The weighted diversity."""
         return self._own.diversity * diversity(images)
+
+
+def _moved(older: jax.Array, average: jax.Array, new: jax.Array) -> jax.Array:
+    """The average with a new part in it, and the whole gradient of that part, as published."""
+    moved = jax.lax.stop_gradient(older * average + (1 - older) * new)
+    return moved + new - jax.lax.stop_gradient(new)
 
 
 def create(config: Any, context: Context) -> GVBSM:
@@ -189,7 +196,7 @@ PUBLISHED = {
     "distill.initialisation": "noise",
     "distill.steps": 4000,
     "distill.optimiser": "adamw",
-    "distill.learning_rate": 0.05,
+    "distill.learning_rate": 0.013,  # 0.05, of pixels divided by deviations of 0.26
     "distill.momentum": 0.5,
     "distill.weight_decay": 0.0,
     "distill.cosine_to": 0.0,

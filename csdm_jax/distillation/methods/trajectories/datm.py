@@ -3,13 +3,15 @@
 Early epochs teach easy patterns, late ones hard ones, which few images cannot hold: the last epoch
 at which a student may begin grows from `trajectory.latest_at_first` to `trajectory.latest` over the
 first `trajectory.growing` steps. Images begin as real ones that the experts are right about, labels
-as the mean of the experts' logits. A step of a loss above `trajectory.skip_above` moves nothing.
+as the mean logits of the experts that are right. A step of a loss above `trajectory.skip_above`
+moves nothing.
 
 Source: Guo et al. 2024, Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory
 Matching.
 Cost: as MTT; the training set once through the experts that judge the first images.
-Deviations: no whitening; images stay in [0, 1]; at most five experts judge; a class in which they
-are right about too few images gives others, one that is too small the same images again.
+Deviations: the step size changes as in MTT; no whitening; images stay in [0, 1]; at most five
+experts judge; a class in which they are right about too few images gives others, one that is too
+small the same images again.
 Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
@@ -85,14 +87,26 @@ class SoftTrajectories(TrajectoryMatching):
         return context.encode(real_images(context, chosen))
 
     def first_labels(self, stored: Stored, supplied: tuple[Any, ...]) -> jax.Array:
-        """The mean of the experts' logits, and that over the tiles of an image."""
+        """The mean logits of the experts that are right about an image, and that over its tiles.
+
+        Where none is right, 0: a long tail's experts say "head", which is no label to begin with.
+        """
         decoded = np.asarray(self._context.parameterisation.decode(stored))
-        said = [
-            outputs(self._context, params, lambda rows: decoded[rows], len(decoded))[0]
-            for params in self._judges(supplied)
-        ]
-        mean = np.mean(said, axis=0, dtype=np.float32)
+        own = np.repeat(self._hard, len(decoded) // len(self._hard))
+        said = np.stack(
+            [
+                outputs(self._context, params, lambda rows: decoded[rows], len(decoded))[0]
+                for params in self._judges(supplied)
+            ]
+        )
+        mean = _mean_of_right(said, own)
         return jnp.asarray(mean.reshape(len(self._hard), -1, mean.shape[1]).mean(1))
+
+
+def _mean_of_right(said: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """float32 `[n, K]`: of logits `[J, n, K]` the mean of those whose largest is `own`, or 0."""
+    right = (said.argmax(2) == own)[:, :, None]
+    return (np.sum(said * right, axis=0) / np.maximum(right.sum(0), 1)).astype(np.float32)
 
 
 def _random_but_best(key: jax.Array, right: np.ndarray) -> Callable[[int, slice, int], np.ndarray]:
@@ -113,7 +127,7 @@ class DATM(SoftTrajectories):
     def _window(self, key: jax.Array, number: int) -> tuple[int, int]:
         own = self._own
         grown = min(1.0, number / own.growing) * (own.latest - own.latest_at_first)
-        first = between(key, own.earliest, own.latest_at_first + round(grown))
+        first = between(key, own.earliest, own.latest_at_first + int(grown))
         return first, first + own.epochs
 
     def counts(self, loss: jax.Array) -> jax.Array:
@@ -128,7 +142,8 @@ def check(config: Any) -> None:
     if not own.earliest <= own.latest_at_first <= own.latest:
         raise ValueError(
             f"trajectory.latest_at_first = {own.latest_at_first} must lie between "
-            f"trajectory.earliest = {own.earliest} and trajectory.latest = {own.latest}"
+            f"trajectory.earliest = {own.earliest} and trajectory.latest = {own.latest}: change "
+            "one of the three"
         )
 
 
@@ -144,13 +159,13 @@ SOFT = dict(PUBLISHED) | {
     "distill.steps": 10_000,
     "distill.learning_rate": 4.0,  # 100, of normalised pixels
     "trajectory.steps": 80,
-    "trajectory.latest": 20,
+    "trajectory.latest": 19,
     "trajectory.label_rate": 2.0,
     "evaluate.batch": 128,
 }
 PUBLISHED_DATM = SOFT | {
     "trajectory.batch": 100,
-    "trajectory.latest_at_first": 10,
+    "trajectory.latest_at_first": 9,
     "trajectory.growing": 1000,
     "trajectory.skip_above": 1.0,
 }

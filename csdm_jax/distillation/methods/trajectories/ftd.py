@@ -4,9 +4,9 @@ Where the loss of the experts is flat, a student that has gone astray loses less
 
 Source: Du et al. 2023, Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation.
 Cost: as MTT; the experts' training takes two gradients a step.
-Deviations: no whitening; images stay in [0, 1]; the average has no bias to the first images, where
-the published one begins at them; it is evaluated on fresh networks, not on those that were trained
-on the images themselves.
+Deviations: the step size changes as in MTT; no whitening; images stay in [0, 1]; the average has no
+bias to the first images, where the published one begins at them; it is evaluated on fresh networks,
+not on those that were trained on the images themselves.
 Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
@@ -33,7 +33,7 @@ FTD = dict(PUBLISHED) | {
     "experts.sharpness": 0.01,
     "experts.surrogate_gap": 0.3,
     "distill.learning_rate": 4.0,  # 100, of normalised pixels
-    "trajectory.latest": 20,
+    "trajectory.latest": 19,
     "trajectory.step_size": 0.001,
     "trajectory.average": 0.9995,
 }

@@ -8,9 +8,11 @@ Images, labels and step size make one step along the weighted sum of both gradie
 
 Source: Zhao et al. 2025, Distilling Long-tailed Datasets.
 Cost: twice TESLA's; experts with flat minima and a second stage.
-Deviations: no whitening; images stay in [0, 1]; first images and labels as in DATM; the second
-stage of the experts is plain descent without MaxNorm, which the published code seems not to apply;
-no step is left out, as in the published code.
+Deviations: both students follow one expert, with the same batches and augmentation in a round; the
+step size changes as in MTT; no whitening; images stay in [0, 1]; first images and labels as in
+DATM; the second stage of the experts is plain descent without MaxNorm, which the published code
+seems not to apply; no step is left out, as in the published code. The `loss` of a run's metrics is
+the first student's.
 Licence: no licence file
 Status: tested; published settings for CIFAR-10-LT of imbalance 100 at ten images a class.
 """

@@ -8,8 +8,8 @@ through every step. For one step both are the same.
 Source: Cui et al. 2023, Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory.
 Cost: as MTT, with half of the second derivatives; it saves time here, not memory, which MTT's own
 does not depend on the number of steps either but for the students' weights.
-Deviations: no whitening; images stay in [0, 1]; hard labels; the factor 2 of the formula, which the
-published code loses, so that its learning rate is twice ours.
+Deviations: the step size changes as in MTT; no whitening; images stay in [0, 1]; hard labels; the
+factor 2 of the formula, which the published code loses, so that its learning rate is twice ours.
 Licence: MIT
 Status: tested; its gradient with MTT's settings and twice its steps; its own were not found.
 """

@@ -241,11 +241,11 @@ class TrajectoryMatching:
     ) -> Pair:
         """The two snapshots of a round."""
         experts = experts_of(supplied)
-        which, own = jax.random.split(key)
+        which, when, own = jax.random.split(key, 3)
         network = between(which, 0, experts.size - 1)
-        start, target = course.choose(own, number)
+        start, target = course.choose(when, number)
         return Pair(
-            experts.at(network, start), experts.at(network, target), jax.random.key_data(key)
+            experts.at(network, start), experts.at(network, target), jax.random.key_data(own)
         )
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
@@ -446,6 +446,11 @@ def _only(mask: np.ndarray | None, weights: jax.Array) -> jax.Array:
 def check(config: Any) -> None:
     """Raises a ValueError where a student would have no expert to follow."""
     own = config.trajectory
+    if config.network.name == "convnet_batch_norm":
+        raise ValueError(
+            "network.name = 'convnet_batch_norm': its running statistics are weights that no "
+            "student moves and that would be compared; take one without batch norm, as convnet"
+        )
     if own.earliest > own.latest:
         raise ValueError(
             f"trajectory.earliest = {own.earliest} is behind trajectory.latest = {own.latest}: "
@@ -507,7 +512,7 @@ PUBLISHED = MappingProxyType(
         "trajectory.steps": 30,
         "trajectory.epochs": 2,
         "trajectory.earliest": 0,
-        "trajectory.latest": 15,
+        "trajectory.latest": 14,
         "trajectory.batch": 0,
         "trajectory.step_size": 0.01,
         "trajectory.step_size_rate": 1e-5,
