@@ -67,7 +67,8 @@ def run(
         failed = (each or one_after_the_other)(experiment)
         finished = [name for name in experiment.methods if name not in failed]
         if not finished:
-            raise ValueError(f"no method has finished; failed: {', '.join(failed)}")
+            names = ", ".join(failed)
+            raise ValueError(f"no method has finished ({names}): the same command tries them again")
         interruption.check("before the report")
         numbers = compared.write(experiment.workdir, finished)
         rows = stages.report_stage(experiment, numbers)

@@ -79,6 +79,8 @@ def run(
     wanted = (only,) if only else experiment.methods
     if not {*wanted} <= {*experiment.methods}:
         raise ValueError(f"only = {only!r}: it must be one of {', '.join(experiment.methods)}")
+    if only and stage in ("extractors", "report"):
+        raise ValueError(f"stage = {stage!r} is of all methods, not of {only!r}: leave only out")
     done = [one for one in STAGES if stage in ("all", one)]
     if only:
         done = [one for one in done if one in ("distill", "evaluate")]

@@ -33,7 +33,7 @@ from csdm_jax.reporting import figures, page, palette
 from csdm_jax.reporting import table as result_table
 from csdm_jax.runtime import paths
 from csdm_jax.runtime.jobs import Job
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.storage import files
 
 MANAGED = ("name", "extractors.pool_dir")
@@ -227,13 +227,24 @@ def _is_scored(folder: Path, config: Any) -> bool:
         card = files.read_sealed_json(folder / distilled.CARD)
     except (FileNotFoundError, files.DamagedError):
         return False
+    soft = tracks.soft(folder) if config.evaluate.soft_labels else folder
+    return (
+        soft is not None
+        and _is_evaluated(soft, config)
+        and _is_evaluated(folder, config)
+        and _folder(card["config"]["data"]["data_dir"]) == _folder(config.data.data_dir)
+        and not stages.changed_fields(card, configuration.published(config, card["method"]))
+        and card["config"]["distill"]["steps"] == config.distill.steps
+    )
+
+
+def _is_evaluated(folder: Path, config: Any) -> bool:
+    """Whether the set of a folder, with labels of its own or soft ones, has all accuracies."""
+    card = files.read_sealed_json(folder / distilled.CARD)
     scored = card.get("accuracies", {})
     return (
         (folder / distilled.ARRAYS).exists()
         and card.get(stages.EVALUATION) == evaluate.FORMAT
-        and _folder(card["config"]["data"]["data_dir"]) == _folder(config.data.data_dir)
-        and not stages.changed_fields(card, configuration.published(config, card["method"]))
-        and card["config"]["distill"]["steps"] == config.distill.steps
         and all(len(scored.get(n, ())) == config.evaluate.count for n in config.evaluate.networks)
     )
 

@@ -17,7 +17,7 @@ def cheaper_estimator(
 
     Rows n_c and m_c of a class meet the T frequencies in `T (n_c + m_c)` inner products, and each
     other in `n_c m_c + n_c (n_c + 1) / 2 + m_c (m_c + 1) / 2` entries of Gram matrices. One that
-    sums differences (Laplace, isotropic Laplace) counts as 16 products. The amplitude is not in the
+    sums differences counts as 16 products, the Laplace kernel's as 128. The amplitude is not in the
     account: where alpha is not 1/2, "exact" projects on the frequencies too, and so costs at most
     twice as much as "spectral" when it is chosen.
 

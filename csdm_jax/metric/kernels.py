@@ -24,7 +24,9 @@ from csdm_jax.metric.checks import as_features, known
 from csdm_jax.metric.numerics import compute_dtype, rounded_product, row_chunks, safe_sqrt
 
 DIFFERENCES = 2**18  # numbers of float32 that stay in a core's cache
-DIFFERENCE_COST = 16.0  # of a sum over differences in products; see benchmarks/README.md
+# An entry of a kernel that is no product of matrices, in products; see benchmarks/README.md.
+DIFFERENCE_COST = 16.0
+ABSOLUTE_COST = 128.0  # of a sum of absolute differences
 SYMBOLIC_TILE = 8  # rows at a time where a size is a symbol of `jax.export`
 
 Scalar = float | jax.Array
@@ -232,6 +234,8 @@ class Laplace(SpectralKernel):
     >>> round(Laplace(scale=0.5)(jnp.zeros((1, 2)), jnp.ones((1, 2))).item(), 4)
     0.3679
     """
+
+    gram_cost = ABSOLUTE_COST
 
     scale: Scalar
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
 
@@ -30,11 +32,20 @@ def with_soft(folders: Iterable[Path]) -> list[Path]:
 
 
 def soft(folder: Path) -> Path | None:
-    """The folder of a run's set with soft labels; None where there is none of these images."""
+    """The folder of a run's set with soft labels; None where there is none of these images.
+
+    Soft labels whose card is damaged count as none, with a warning: the run's own are not lost.
+    """
     try:
-        card = files.read_sealed_json(folder / FOLDER / distilled.CARD)
         own = files.read_sealed_json(folder / distilled.CARD)
     except FileNotFoundError:
+        return None
+    try:
+        card = files.read_sealed_json(folder / FOLDER / distilled.CARD)
+    except FileNotFoundError:
+        return None
+    except files.DamagedError as error:
+        logging.warning("%s: its soft labels are passed over; evaluation makes them anew", error)
         return None
     same = card.get(SOFT, {}).get("set") == own.get(distilled.DIGEST)
     return folder / FOLDER if same else None

@@ -46,7 +46,9 @@ def test_those_that_did_not_fail_are_compared_and_the_others_named(tmp_path, mon
     with pytest.raises(SystemExit, match=r"^error: failed: dm; the same command"):
         command._say(found, tmp_path)
     assert "| kmeans | random |" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no method has finished; failed: dm, kmeans, random"):
+    with pytest.raises(
+        ValueError, match=r"no method has finished \(dm, kmeans, random\): the same"
+    ):
         comparing.run(config, tmp_path, lambda experiment: list(experiment.methods))
 
 

@@ -138,3 +138,9 @@ def test_a_set_with_a_learning_rate_is_descended_without_adamw_s_decay(before, d
     found = evaluation_section(section, lr=0.02)
     assert (found.optimiser, found.learning_rate, found.weight_decay) == ("sgd", 0.02, decay)
     assert section.weight_decay == evaluation_section(section).weight_decay == 0.03
+
+
+@pytest.mark.parametrize("stage", ["extractors", "report"])
+def test_one_method_alone_has_no_stage_of_all_methods(tmp_path, stage):
+    with pytest.raises(ValueError, match=f"stage = '{stage}' is of all methods"):
+        stages.run(quick(), tmp_path, stage=stage, only="random")

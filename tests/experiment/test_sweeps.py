@@ -165,6 +165,7 @@ def test_a_run_is_finished_when_its_cards_hold_the_evaluation_asked_for(tmp_path
         {"distill.seeds": (0, 1, 2)},
         {"evaluate.epochs": 7},
         {"data.data_dir": "elsewhere"},
+        {"evaluate.soft_labels": True},
     ):
         _, (other,) = plan("config.sdd.scale=1", tmp_path, **(fields | change))
         assert not sweeps.is_finished(other), change

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from csdm_jax.sets import distilled
+from csdm_jax.sets import distilled, tracks
 from csdm_jax.sets.distilled import DistilledSet
 from csdm_jax.storage import files
 
@@ -124,3 +124,16 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
         distilled.save(tmp_path / folder, example(), {"method": "csdm"})
     for name in ("distilled.npz", "card.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_damaged_soft_labels_are_passed_over_and_damage_of_the_run_is_not(tmp_path):
+    distilled.save(tmp_path, example(), {"method": "csdm"})
+    digest = files.read_sealed_json(tmp_path / distilled.CARD)[distilled.DIGEST]
+    soft = tmp_path / tracks.FOLDER
+    distilled.save(soft, example(), {tracks.SOFT: {"set": digest}})
+    assert tracks.soft(tmp_path) == soft
+    (soft / distilled.CARD).write_text("{}")
+    assert tracks.soft(tmp_path) is None
+    (tmp_path / distilled.CARD).write_text("{}")
+    with pytest.raises(files.DamagedError):
+        tracks.soft(tmp_path)
