@@ -177,6 +177,16 @@ def mib(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
+def kept(
+    path: Path | None, name: str, settings: dict[str, Any], rows: list[dict], made: Iterable[dict]
+) -> Iterator[dict]:
+    """The rows as they are made, each of them put to `rows` and saved before it is handed on."""
+    for row in made:
+        rows.append(row)
+        save(path, name, settings, rows)
+        yield row
+
+
 def save(path: Path | None, name: str, settings: dict[str, Any], rows: list[dict]) -> dict:
     """Writes results, the machine and the settings as JSON, when a path is given.
 

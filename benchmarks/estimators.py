@@ -181,13 +181,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Prints both tables; without --dims or --shapes one of them."""
-    options, rows = arguments(), []
-
-    def kept(made: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for row in made:
-            rows.append(row)
-            _common.save(options.out, "estimators", vars(options), rows)
-            yield row
+    options = arguments()
+    rows: list[dict[str, Any]] = []
+    kept = functools.partial(_common.kept, options.out, "estimators", vars(options), rows)
 
     if options.dims:
         names = [f"{form}, {method}" for method in options.methods for form in FORMS]

@@ -101,13 +101,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Prints both tables; without --dims or --sizes one of them."""
-    options, rows = arguments(), []
-
-    def kept(made: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for row in made:
-            rows.append(row)
-            _common.save(options.out, "frequencies", vars(options), rows)
-            yield row
+    options = arguments()
+    rows: list[dict[str, Any]] = []
+    kept = functools.partial(_common.kept, options.out, "frequencies", vars(options), rows)
 
     if options.dims:
         print(f"RBF of scale 1, T = {NUM}, {SAMPLES} + {SAMPLES} unit features\n")

@@ -94,12 +94,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Prints both tables."""
-    options, rows = arguments(), []
-
-    def kept(made: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for row in made:
-            rows.append(row)
-            yield row
+    options = arguments()
+    rows: list[dict[str, Any]] = []
+    kept = functools.partial(_common.kept, options.out, "gram", vars(options), rows)
 
     _common.print_table(
         ["n", "d", "product, s", *(f"{name} / product" for name in KERNELS)],

@@ -118,13 +118,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Prints both tables; without --sizes the first."""
-    options, rows = arguments(), []
-
-    def kept(made: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for row in made:
-            rows.append(row)
-            _common.save(options.out, "two_sample", vars(options), rows)
-            yield row
+    options = arguments()
+    rows: list[dict[str, Any]] = []
+    kept = functools.partial(_common.kept, options.out, "two_sample", vars(options), rows)
 
     names = list(tests())
     _common.print_table(

@@ -16,7 +16,7 @@ from csdm_jax.data.class_names import numbers
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.evaluation import evaluate as engine
 from csdm_jax.evaluation import statistics
-from csdm_jax.experiment import experiment
+from csdm_jax.experiment import sections
 from csdm_jax.sets import distilled
 from csdm_jax.training.trainer import Trainer
 
@@ -118,18 +118,18 @@ def evaluate(
         train_counts = card.get("data", {}).get("counts")
     given = {"evaluate.networks": tuple(architectures), "evaluate.count": count}
     config = configuration_of(1, 0.0, preset, given, fields)
-    settings = experiment.evaluation_section(config.evaluate, lr=stored.lr)
+    settings = sections.evaluation_section(config.evaluate, lr=stored.lr)
     normaliser = _normaliser(pixels, mean, std)
     test_set = engine.TestSet.create(test_images, test_labels, stored.num_classes)
     results = {}
     for name in settings.networks:
-        network = experiment.network_of(config.network, name, stored.num_classes, image_shape)
+        network = sections.network_of(config.network, name, stored.num_classes, image_shape)
         with shown():
             results[name] = engine.evaluate(
                 pixels,
                 targets,
                 test_set,
-                trainer=Trainer(network, experiment.recipe(settings), normaliser, config.parallel),
+                trainer=Trainer(network, sections.recipe(settings), normaliser, config.parallel),
                 seeds=range(settings.seed, settings.seed + settings.count),
                 replicate=card.get("seed") or 0,
                 check_every=settings.check_every,

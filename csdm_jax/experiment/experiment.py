@@ -31,7 +31,7 @@ from csdm_jax.distillation.loop import Loop
 from csdm_jax.distillation.methods.matching.sketched import FromSketches
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import sketch_files, supplies
+from csdm_jax.experiment import sections, sketch_files, supplies
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
@@ -39,7 +39,7 @@ from csdm_jax.storage import events, files
 from csdm_jax.training import experts, extractors, trajectories
 from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.experts import Experts
-from csdm_jax.training.trainer import Recipe, Trainer
+from csdm_jax.training.trainer import Trainer
 
 TUNING_PER_CLASS = 500
 SETTLED = "settled"
@@ -198,7 +198,7 @@ class Experiment:
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data, as wide as `config.network` says; a ConvNet as deep, too."""
         dataset = self.dataset
-        return network_of(
+        return sections.network_of(
             self.config.network, name, dataset.num_classes, dataset.image_shape, dtype
         )
 
@@ -368,7 +368,7 @@ class Experiment:
 
     def _own_experts(self, flat: bool, balanced: bool, more: int, on_host: bool) -> Experts:
         settings = self.config.experts
-        own = recipe(settings)
+        own = sections.recipe(settings)
         if flat:
             radius, gap = settings.sharpness, settings.surrogate_gap
             own = dataclasses.replace(own, sharpness=radius, surrogate_gap=gap)
@@ -508,7 +508,7 @@ class Experiment:
         return self._create_trainer(network, self._evaluation(augmented, lr))
 
     def _evaluation(self, augmented: bool, lr: float | None) -> Any:
-        return evaluation_section(self.config.evaluate, augmented, lr)
+        return sections.evaluation_section(self.config.evaluate, augmented, lr)
 
     def evaluation_settings(
         self, augmented: bool = True, lr: float | None = None
@@ -573,7 +573,7 @@ class Experiment:
         )
 
     def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
-        return Trainer(network, recipe(settings), self.normaliser, self.config.parallel)
+        return Trainer(network, sections.recipe(settings), self.normaliser, self.config.parallel)
 
     @functools.cached_property
     def context(self) -> methods.base.Context:
@@ -675,61 +675,3 @@ def run_folder(config: Any, workdir: Path, method: str, seed: int) -> Path:
     if (method, seed) == (config.method, config.distill.seeds[0]):
         return workdir
     return workdir / "runs" / f"{method}-seed{seed}"
-
-
-DESCENT_DECAY = 5e-4
-"""Weight decay of gradient descent on a set with a learning rate; AdamW's counts otherwise."""
-
-
-def evaluation_section(section: Any, augmented: bool = True, lr: float | None = None) -> Any:
-    """The section `evaluate` of a configuration, for one kind of evaluation.
-
-    A set with a learning rate of its own was made for gradient descent with it, and has the weight
-    decay of those that make such sets (MTT, DATM), unless the section is one of gradient descent.
-    """
-    settings = section.copy_and_resolve_references()
-    if not augmented:
-        settings.update({"augmentation": "none", "cutmix": 0.0})
-    if lr is not None:
-        decay = settings.weight_decay if settings.optimiser == "sgd" else DESCENT_DECAY
-        settings.update({"optimiser": "sgd", "learning_rate": lr, "weight_decay": decay})
-    return settings
-
-
-def network_of(
-    settings: Any,
-    name: str,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
-    dtype: str = "float32",
-) -> networks.Network:
-    """A network as wide as the section `network` says; a ConvNet as deep, too."""
-    deep = hasattr(networks.NETWORKS.get(name), "depth")
-    depth = {"depth": settings.depth} if deep else {}
-    return networks.create(
-        name,
-        num_classes=num_classes,
-        image_shape=image_shape,
-        dtype=jnp.dtype(dtype),
-        width=settings.width,
-        **depth,
-    )
-
-
-def recipe(settings: Any) -> Recipe:
-    """The training recipe in a section of the configuration."""
-    return Recipe(
-        epochs=settings.epochs,
-        batch=settings.batch,
-        optimiser=settings.optimiser,
-        learning_rate=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        decay_at=settings.decay_at,
-        decay=settings.decay,
-        augmentation=Augmentation.parse(settings.augmentation, mode=settings.augmentation_mode),
-        cutmix=settings.cutmix,
-        logit_adjustment=settings.get("logit_adjustment", 0.0),
-        consistency=settings.get("consistency", 0.0),
-        reweighting=settings.get("reweighting", 0.0),
-    )

@@ -227,6 +227,23 @@ def create(
     return _build(name, module, tuple(image_shape), jnp.dtype(dtype))
 
 
+def _telling(
+    run: Callable[..., Any], params: Params, images: jax.Array
+) -> tuple[jax.Array, jax.Array, Any]:
+    """What `run` gives, with the input and the output of each convolution on the way."""
+    seen: list[tuple[jax.Array, jax.Array]] = []
+
+    def look(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        given = call(*args, **kwargs)
+        if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
+            seen.append((args[0], given))
+        return given
+
+    with nn.intercept_methods(look):
+        logits, features = run(params, images)
+    return logits, features, tuple(seen)
+
+
 @functools.cache
 def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jnp.dtype) -> Network:
     """Binds a module to one image shape; cached, so that defaults given or left out agree."""
@@ -268,21 +285,6 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         (logits, features), said = run(params, images, mutable=[layers.MAPS])
         return logits, features, said[layers.MAPS]["map"]
 
-    def apply_with_convolutions(
-        params: Params, images: jax.Array
-    ) -> tuple[jax.Array, jax.Array, Any]:
-        seen: list[tuple[jax.Array, jax.Array]] = []
-
-        def look(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            given = call(*args, **kwargs)
-            if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
-                seen.append((args[0], given))
-            return given
-
-        with nn.intercept_methods(look):
-            logits, features = run(params, images)
-        return logits, features, tuple(seen)
-
     def apply_writing(params: Params, images: jax.Array) -> tuple[Any, Params]:
         outputs, written = run(params, images, mutable=["params"])
         return outputs, written["params"]
@@ -295,6 +297,6 @@ def _build(name: str, module: nn.Module, image_shape: tuple[int, ...], dtype: jn
         largest_map,
         image_shape,
         apply_with_maps if getattr(module, "tells_maps", False) else None,
-        apply_with_convolutions,
+        functools.partial(_telling, run),
         apply_writing if getattr(module, "keeps_statistics", False) else None,
     )

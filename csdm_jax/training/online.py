@@ -26,6 +26,13 @@ def begin(weights: Params, optimiser: optax.GradientTransformation) -> Trained:
     return Trained(weights, optimiser.init(weights))
 
 
+def drawn(key: jax.Array, count: int, batch: int) -> jax.Array:
+    """Which of `count` images a step sees: `batch` different ones, or all of them in order."""
+    if count <= batch:
+        return jnp.arange(count)
+    return jax.random.choice(key, count, (batch,), replace=False)
+
+
 def step(
     network: Network,
     optimiser: optax.GradientTransformation,

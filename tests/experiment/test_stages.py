@@ -9,8 +9,8 @@ import pytest
 from csdm_jax.distillation import methods
 from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import stages
-from csdm_jax.experiment.experiment import Experiment, evaluation_section
+from csdm_jax.experiment import sections, stages
+from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
@@ -135,9 +135,9 @@ def test_another_configuration_is_told_which_flag_takes_up_the_directory(tmp_pat
 def test_a_set_with_a_learning_rate_is_descended_without_adamw_s_decay(before, decay):
     section = configuration.default_config().evaluate
     section.update({"weight_decay": 0.03, **before})
-    found = evaluation_section(section, lr=0.02)
+    found = sections.evaluation_section(section, lr=0.02)
     assert (found.optimiser, found.learning_rate, found.weight_decay) == ("sgd", 0.02, decay)
-    assert section.weight_decay == evaluation_section(section).weight_decay == 0.03
+    assert section.weight_decay == sections.evaluation_section(section).weight_decay == 0.03
 
 
 @pytest.mark.parametrize("stage", ["extractors", "report"])

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from csdm_jax.distillation.methods.base import Context, Inputs, Kind, stored_labels
+from csdm_jax.distillation.methods.base import Context, Inputs, Kind
 from csdm_jax.distillation.methods.gradients import published
 from csdm_jax.distillation.methods.gradients.gradients import (
     GradientMatching,
@@ -30,6 +29,7 @@ from csdm_jax.distillation.methods.gradients.gradients import (
     fields,
 )
 from csdm_jax.metric.ragged import Ragged
+from csdm_jax.training import online
 
 FIELDS = fields("dc", restart=10, train_steps=50, train_batch=256)
 
@@ -49,9 +49,8 @@ class DC(GradientMatching):
         order_key, augment_key = jax.random.split(inputs.key)
         images = self._context.parameterisation.decode(state.stored)
         classes = self._context.num_classes
-        labels = stored_labels(classes, len(images) // classes)
-        rows = jax.random.permutation(order_key, len(images))[: self._own.train_batch]
-        targets = jax.nn.one_hot(jnp.asarray(labels)[rows], classes)
+        rows = online.drawn(order_key, len(images), self._own.train_batch)
+        targets = jax.nn.one_hot(rows // (len(images) // classes), classes)
         return self.augmented(augment_key, images[rows]), targets
 
 

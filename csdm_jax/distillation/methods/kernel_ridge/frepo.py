@@ -313,9 +313,8 @@ class FRePo:
     ) -> tuple[Online, jax.Array]:
         """The networks after one step of one of them, and its loss."""
         images, targets = self._decoded(stored, labels)
-        if len(images) > self._own.network_batch:
-            rows = jax.random.choice(key, len(images), (self._own.network_batch,), replace=False)
-            images, targets = images[rows], targets[rows]
+        rows = online.drawn(key, len(images), self._own.network_batch)
+        images, targets = images[rows], targets[rows]
         weights, moments = jax.tree.map(lambda leaf: leaf[place], (pool.weights, pool.moments))
         trained, value, _ = online.step(
             self._context.network,

@@ -105,9 +105,7 @@ class CAFE(Matching):
         row_key, fresh_key = jax.random.split(inputs.key)
         decoded = self._context.parameterisation.decode(state.stored)
         count, classes = len(decoded), self._context.num_classes
-        rows = jnp.arange(count)
-        if count > self._own.batch:
-            rows = jax.random.choice(row_key, count, (self._own.batch,), replace=False)
+        rows = online.drawn(row_key, count, self._own.batch)
         images, labels = self._context.normaliser(decoded[rows]), rows // (count // classes)
         network, before = self._context.network, online.begin(state.memory, self._training)
         targets = jax.nn.one_hot(labels, classes)

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.trajectories import published
 from csdm_jax.distillation.methods.trajectories.trajectories import (
     AVERAGED,
-    PUBLISHED,
     TrajectoryMatching,
     kind,
 )
@@ -45,7 +45,7 @@ def create(config: Any, context: Context) -> TrajectoryMatching:
     return TrajectoryMatching(config, context, landing=last_minimum, averaged=True)
 
 
-ATT = dict(PUBLISHED) | {
+ATT = dict(published.MTT) | {
     "distill.steps": 60_000,
     "trajectory.latest": 19,
     "trajectory.step_size_rate": 1e-4,

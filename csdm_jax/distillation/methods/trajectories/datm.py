@@ -27,9 +27,8 @@ import numpy as np
 
 from csdm_jax.distillation.features import outputs
 from csdm_jax.distillation.methods.base import Context
-from csdm_jax.distillation.methods.trajectories import trajectories
+from csdm_jax.distillation.methods.trajectories import published, trajectories
 from csdm_jax.distillation.methods.trajectories.trajectories import (
-    PUBLISHED,
     TrajectoryMatching,
     between,
     experts_of,
@@ -152,7 +151,7 @@ def create(config: Any, context: Context) -> DATM:
     return DATM(config, context)
 
 
-SOFT = dict(PUBLISHED) | {
+SOFT = dict(published.MTT) | {
     "experts.epochs": 100,
     "experts.sharpness": 0.01,
     "experts.surrogate_gap": 0.3,

@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.trajectories import published
 from csdm_jax.distillation.methods.trajectories.trajectories import (
     AVERAGED,
-    PUBLISHED,
     TrajectoryMatching,
     kind,
 )
@@ -29,7 +29,7 @@ def create(config: Any, context: Context) -> TrajectoryMatching:
     return TrajectoryMatching(config, context, averaged=True)
 
 
-FTD = dict(PUBLISHED) | {
+FTD = dict(published.MTT) | {
     "experts.sharpness": 0.01,
     "experts.surrogate_gap": 0.3,
     "distill.learning_rate": 4.0,  # 100, of normalised pixels

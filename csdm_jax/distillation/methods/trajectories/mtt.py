@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.trajectories import published
 from csdm_jax.distillation.methods.trajectories.trajectories import (
-    PUBLISHED,
     TrajectoryMatching,
     kind,
 )
@@ -30,4 +30,4 @@ def create(config: Any, context: Context) -> TrajectoryMatching:
     return TrajectoryMatching(config, context)
 
 
-KIND = kind(create, published=PUBLISHED)
+KIND = kind(create, published=published.MTT)

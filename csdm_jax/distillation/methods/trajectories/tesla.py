@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import Any
 
 from csdm_jax.distillation.methods.base import Context
+from csdm_jax.distillation.methods.trajectories import published
 from csdm_jax.distillation.methods.trajectories.trajectories import (
-    PUBLISHED,
     TrajectoryMatching,
     kind,
 )
@@ -31,4 +31,4 @@ def create(config: Any, context: Context) -> TrajectoryMatching:
     return TrajectoryMatching(config, context, exact=False)
 
 
-KIND = kind(create, published=dict(PUBLISHED) | {"distill.steps": 10_000})
+KIND = kind(create, published=dict(published.MTT) | {"distill.steps": 10_000})
