@@ -247,7 +247,7 @@ def _end(text: str, code: int = 1) -> None:
         sys.exit(text)
     print(text, file=sys.stderr)
     if jax.distributed.is_initialized():
-        cluster.leave_at_once(code)
+        cluster.leave(code)
     sys.exit(code)
 
 

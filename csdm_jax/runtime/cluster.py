@@ -8,6 +8,7 @@ shared file system is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ import numpy as np
 
 _barriers = itertools.count()  # the same in every process: all of them meet at every barrier
 _WEEK = 7 * 24 * 3600 * 1000  # milliseconds
+_FAREWELL = 10 * 1000
 
 
 def join(coordinator: str | None, processes: int | None, number: int | None) -> None:
@@ -49,10 +51,18 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def leave_at_once(code: int) -> None:
-    """Ends this process without JAX's farewell, which would wait minutes for the others."""
+def leave(code: int) -> None:
+    """Ends this process, together with those that end too.
+
+    The first process holds JAX's coordination service, and whoever still lives when that goes is
+    aborted; so those who end together take leave in order. JAX's own farewell would wait minutes
+    for processes that do not end, so they first meet for as long as `_FAREWELL`.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # the others work on, or are gone
+        _meet("the farewell", _FAREWELL)
+        jax.distributed.shutdown()
     os._exit(code)
 
 
@@ -64,11 +74,15 @@ def wait(stage: str) -> None:
     """
     if jax.process_count() == 1:
         return
+    _meet(f"{stage} {next(_barriers)}", _WEEK)
+
+
+def _meet(name: str, patience: int) -> None:
+    """Returns when every process is here; raises JAX's error after `patience` milliseconds."""
     from jax._src import distributed
 
-    number = next(_barriers)
     client: Any = distributed.global_state.client
-    client.wait_at_barrier(f"{stage} {number}", _WEEK)
+    client.wait_at_barrier(name, patience)
 
 
 def broadcast(tree: Any) -> Any:

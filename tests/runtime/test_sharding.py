@@ -176,6 +176,45 @@ def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tmp_path, receiver
     assert code == 0 and f"goes on from step {saved}" in output, output
 
 
+LEAVING = """
+import sys, time
+from csdm_jax.runtime import cluster
+coordinator, number, slow, seconds = sys.argv[1], *map(int, sys.argv[2:])
+cluster.join(coordinator, 2, number)
+cluster._FAREWELL = 2000
+cluster.wait("the end")
+time.sleep(seconds * (number == slow))
+cluster.leave(75)
+"""
+
+
+def leave_together(slow, seconds):
+    """Exit codes of two processes, of which one takes leave so many seconds later."""
+    coordinator = f"127.0.0.1:{free_port()}"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVING, coordinator, str(number), str(slow), str(seconds)],
+            stderr=subprocess.DEVNULL,
+        )
+        for number in (0, 1)
+    ]
+    try:
+        return [process.wait(60) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_who_ends_a_moment_later_is_not_aborted(slow):
+    assert leave_together(slow, 1) == [75, 75]
+
+
+def test_the_first_process_waits_for_no_other_that_works_on():
+    began = time.monotonic()
+    assert leave_together(1, 40)[0] == 75 and time.monotonic() - began < 40
+
+
 def has_rows(folder):
     metrics = folder / "metrics.jsonl"
     return metrics.exists() and metrics.stat().st_size > 0
