@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import saved, sweeps
-from csdm_jax.runtime import cluster, interruption, paths, programs, shipped
+from csdm_jax.runtime import cluster, heap, interruption, paths, programs, shipped
 
 _LESS = (
     "lower distill.forward_batch, set data.placement=host, or, in another workdir, lower "
@@ -201,8 +201,10 @@ def screen() -> Iterator[None]:
 def reported() -> Iterator[None]:
     """Ends the program with one line where its user can do something about the error.
 
-    What is compiled meanwhile is kept for later starts, see `programs.keep`.
+    What is compiled meanwhile is kept for later starts, see `programs.keep`, and memory for later
+    steps, see `heap.keep`.
     """
+    heap.keep()
     try:
         with screen():
             programs.keep(_compilation_cache())

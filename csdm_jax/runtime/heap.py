@@ -1,0 +1,51 @@
+"""Freed memory stays with the process: fresh pages cost a CPU program more than its arithmetic.
+
+XLA allocates the arrays of a step when it begins and frees them when it ends. The GNU C library
+gives blocks of that size back to the system and asks for them anew in the next step, and the system
+has to clear every page at its first touch: in a training step of the ConvNet that is more time than
+norm, ReLU and pooling with their gradients take (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of <malloc.h>
+_OWN = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+"""Variables by which users say themselves how memory is allocated."""
+
+
+def keep() -> bool:
+    """From now on this process keeps what it frees, for its next allocations.
+
+    The most memory that it ever needs at a time stays as it is; it is held to the end. To be called
+    before there are other threads, whose memory is apart otherwise.
+
+    Returns:
+      Whether it does: not where users have set a variable of `_OWN`, nor with another C library.
+    """
+    if sys.platform != "linux" or any(name in os.environ for name in _OWN):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
+    return mallopt is not None and all([mallopt(*one) for one in wanted])
+
+
+class _Mallinfo(ctypes.Structure):
+    """`struct mallinfo2` of <malloc.h>."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
+
+
+def spare() -> int:
+    """Bytes that this process has freed and holds, as far as the C library says."""
+    if sys.platform != "linux":
+        return 0
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return 0
+    mallinfo.restype = _Mallinfo
+    return int(mallinfo().fordblks)

@@ -1,0 +1,76 @@
+"""Freed memory stays with the process."""
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from csdm_jax.runtime import heap
+
+TOUCHED = """
+import resource, sys
+import jax
+import jax.numpy as jnp
+from csdm_jax.networks import layers
+from csdm_jax.runtime import heap
+
+def norm_and_gradient(x):
+    normal, backward = jax.vjp(layers._standardised, x)
+    return normal, backward(x)
+
+if "keep" in sys.argv:
+    print(heap.keep())
+step, images = jax.jit(norm_and_gradient), jnp.ones((280, 32, 32, 32))
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = jax.block_until_ready(step(images))
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    held = heap.spare()
+    del arrays
+print(faults, heap.spare() - held)
+"""
+ARRAY = 4 * 280 * 32**3  # bytes; the C library gives back what has more than 32 MiB
+GNU = hasattr(ctypes.CDLL(None), "gnu_get_libc_version") if sys.platform == "linux" else False
+ours = pytest.mark.skipif(not GNU, reason="the C library is not that of GNU")
+
+
+def touched(*arguments, **variables):
+    """What the program prints."""
+    clean = {n: v for n, v in os.environ.items() if n not in heap._OWN}
+    done = subprocess.run(
+        [sys.executable, "-c", TOUCHED, *arguments],
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@ours
+def test_a_step_touches_no_fresh_page_the_second_time():
+    kept, faults, spare = touched("keep")
+    assert kept == "True" and int(faults) < 200
+    assert int(spare) == pytest.approx(2 * ARRAY, rel=0.01)
+    assert int(touched()[0]) > 4000
+
+
+@ours
+def test_what_users_have_set_stays():
+    kept, faults, _ = touched("keep", MALLOC_ARENA_MAX="4")
+    assert kept == "False" and int(faults) > 4000
+
+
+def test_another_system_is_left_alone(monkeypatch):
+    monkeypatch.setattr(heap.sys, "platform", "darwin")
+    assert not heap.keep() and heap.spare() == 0
+
+
+def test_another_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(heap.sys, "platform", "linux")
+    for name in heap._OWN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    assert not heap.keep() and heap.spare() == 0
