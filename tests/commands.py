@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.flags import QUICK
+
 ROOT = Path(__file__).parent.parent
 _SERVER = """
 import json, os, runpy, sys
@@ -42,7 +44,7 @@ def run_all(
     subprocess.run(
         [sys.executable, "-c", _SERVER, str(folder), json.dumps(commands)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICK},
         check=True,
         timeout=600,
     )

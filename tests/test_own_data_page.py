@@ -14,6 +14,7 @@ from PIL import Image
 
 from csdm_jax.experiment import config as configuration
 from csdm_jax.storage import files
+from tests import flags
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "own-data.md").read_text()
@@ -56,7 +57,7 @@ def run(command, folder):
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache")},
+        env=os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "XLA_FLAGS": flags.QUICK},
     )
     assert result.returncode == 0, result.stderr
     return result

@@ -17,6 +17,7 @@ from csdm_jax import cli
 from csdm_jax.experiment import stages
 from csdm_jax.runtime import extras, shipped
 from csdm_jax.runtime.version import __version__
+from tests.flags import QUICK
 from tests.test_main import SMALL
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +87,7 @@ def installed(archives, tmp_path_factory):
     home = tmp_path_factory.mktemp("elsewhere")
     venv.create(home / "venv", with_pip=True)
     outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    outside["XLA_FLAGS"] = QUICK
     outside["PATH"] = f"{home / 'venv' / 'bin'}:{outside['PATH']}"
 
     def run(*command):

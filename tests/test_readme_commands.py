@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.data.test_tfds import _prepare
+from tests.flags import QUICK
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {
@@ -114,6 +115,7 @@ def call(clone, line):
         "PYTHONPATH": str(clone),
         "TFDS_DATA_DIR": str(clone / "data"),
         "XDG_CACHE_HOME": str(clone / "cache"),
+        "XLA_FLAGS": QUICK,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # many small programs, many processes
     }
     return subprocess.run(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.flags import QUICK
+
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
     "--config.network.width=8",
@@ -44,6 +46,7 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+        "XLA_FLAGS": QUICK,
     }
     return os.environ | kept | more
 
