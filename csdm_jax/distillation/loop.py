@@ -37,6 +37,7 @@ from csdm_jax.storage.journal import METRICS, Journal
 MAX_ROLLBACKS = 3
 PATIENCE = 20.0  # seconds that a signal may have to wait
 TIMED = 3  # steps after which the run says how long it will take
+MEASURED = 5.0  # seconds of steps that say how many fit into a budget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +154,27 @@ class Loop:
             inputs.feed(phase, self.data, self.supplied, run_key) for phase in self.method.phases
         )
         return inputs.constants(self.data, self.supplied, run_key), feeds
+
+    def seconds_a_step(self, key: jax.Array) -> float:
+        """Measures the steps after the first few, without compilation; what they make is dropped.
+
+        Args:
+          key: as of `begin`.
+
+        Raises:
+          Interrupted: when a signal asked for the end.
+        """
+        state, constants, feeds = self.begin(key)
+        carry, done, seconds = self.carry(state, constants), 0, 0.0
+        while done <= TIMED or seconds < MEASURED:
+            start = time.monotonic()
+            carry, _ = self.stepper(carry, constants, done, TIMED, feeds=feeds)
+            if cluster.anyone(requested()):
+                raise Interrupted("stopped by a signal while steps were timed")
+            if done:  # the first call compiles
+                seconds += float(cluster.broadcast(np.array(time.monotonic() - start)))
+            done += TIMED
+        return seconds / (done - TIMED)
 
     def run(
         self,

@@ -33,6 +33,9 @@ FIELDS = {
     "distill.initialisation": Field("random", choice(STARTS)),
     "distill.reuse_images": Field(False, FLAG),
     "distill.steps": Field(10_000, integer(1, 10_000_000)),
+    # Seconds for the steps of each method and seed: as many are made as fit, by a measurement of
+    # the first ones on this machine. 0 makes distill.steps.
+    "distill.seconds": Field(0.0, number(0.0, 1e7)),
     "distill.log_every": Field(100, integer(1, 100_000)),
     # Steps between checkpoints, checkpoints that stay, and what a NaN or infinity leads to.
     "distill.checkpoint_every": Field(500, integer(1, 10_000_000)),

@@ -604,12 +604,22 @@ class Experiment:
             config = config.copy_and_resolve_references()
             config.update_from_flattened_dict(already)
             kept = already | methods.kind(method).settle(config, self.context, given)
+            kept |= self._steps_in_time(method, kept)
             if cluster.is_first() and kept:
                 self._keep(method, kept)
         found = cluster.told(kept)
         if found:
             logging.info("%s: %s", method, ", ".join(f"{n} = {v:g}" for n, v in found.items()))
         return found
+
+    def _steps_in_time(self, method: str, fields: dict[str, Any]) -> dict[str, int]:
+        """As many steps as fit into `distill.seconds`; nothing where no budget is set."""
+        seconds = self.config.distill.seconds
+        loop = self._create_loop(method, fields) if seconds else None
+        if loop is None or not loop.method.phases:
+            return {}
+        per_step = loop.seconds_a_step(jax.random.key(self.config.distill.seeds[0]))
+        return {"distill.steps": max(1, int(seconds / per_step))}
 
     def _kept(self, method: str) -> dict[str, Any] | None:
         """What an earlier call has settled for this method and configuration."""
@@ -638,8 +648,11 @@ class Experiment:
     @functools.cache  # noqa: B019
     def loop(self, method: str) -> Loop:
         """The loop of a method; one for all seeds, so that its step is compiled once."""
+        return self._create_loop(method, self.settled(method))
+
+    def _create_loop(self, method: str, settled: dict[str, Any]) -> Loop:
         config = self.config.copy_and_resolve_references()
-        config.update_from_flattened_dict(self.settled(method))
+        config.update_from_flattened_dict(settled)
         made = methods.create(method, config, self.context)
         given = supplies.supplied(self, method)
         if self.sketched is not None:

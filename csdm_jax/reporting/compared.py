@@ -34,7 +34,7 @@ BEST_FIRST = (
     *GROUPS,
     "soft labels",
 )
-COSTS = ("s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
+COSTS = ("steps", "s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
 PAIRS = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
 NOTE = (
     "Test accuracy of the last epoch in percent; soft labels: of the same images with class "
@@ -205,12 +205,14 @@ def _costs(folders: Sequence[Path]) -> dict[str, Any]:
     result, card = distilled.load(folders[0])
     timings = [_timings(folder) for folder in folders]
     spent = [one.get("distillation", 0.0) for one in timings]
-    steps = card["config"]["distill"]["steps"] if spent and max(spent) else 0
+    asked = card["config"]["distill"]["steps"]
+    steps = card.get("settled", {}).get("distill.steps", asked) if spent and max(spent) else 0
     peaks = [one.get("peak_memory_bytes", {}).get("distillation", 0) for one in timings]
     stored = parameterisations.size(result.stored)
     stored += result.labels.size * 4 if result.soft else 0
     return {
         "labels": result.label_kind,
+        "steps": steps,
         "seconds_a_step": float(np.mean(spent)) / steps if steps else None,
         "seconds": round(float(np.mean([_seconds(one) for one in timings])), 1),
         "peak_bytes": int(max(peaks)),
@@ -257,6 +259,7 @@ def _cost_cells(row: dict[str, Any]) -> list[str]:
     step = row["seconds_a_step"]
     return [
         row["method"],
+        str(row["steps"] or "-"),
         "-" if step is None else f"{step:.3g}",
         f"{row['seconds']:.1f}",
         f"{row['peak_bytes'] / 2**20:.0f}",

@@ -170,6 +170,27 @@ def test_time_and_memory_are_said_after_the_first_steps(loop, tmp_path, monkeypa
     assert any(line.endswith(" expected") for line in said)
 
 
+def test_a_step_is_timed_without_what_compiles_it(loop, monkeypatch):
+    """On a clock that the steps move: 100 s for the first call, 2 s for each step after it."""
+    now, rounds = [0.0], []
+
+    def stepper(carry, constants, first, count, feeds):
+        assert first == sum(rounds)
+        now[0] += 2.0 * count if rounds else 100.0
+        rounds.append(count)
+        return carry, ()
+
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(loop, "stepper", stepper)
+    monkeypatch.setattr(loop_module, "MEASURED", 10.0)
+    assert loop.seconds_a_step(jax.random.key(0)) == pytest.approx(2.0)
+    assert sum(rounds[1:]) >= 5
+    rounds.clear()
+    monkeypatch.setattr(loop_module, "requested", lambda: True)
+    with pytest.raises(interruption.Interrupted, match="while steps were timed"):
+        loop.seconds_a_step(jax.random.key(0))
+
+
 def test_without_any_valid_checkpoint_the_run_begins_again(loop, unbroken, tmp_path):
     run(loop, tmp_path)
     for manifest in tmp_path.rglob("manifest.json"):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from csdm_jax.distillation import methods
+from csdm_jax.distillation import loop, methods
 from csdm_jax.evaluation import statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import sections, stages
@@ -59,6 +59,23 @@ def test_what_a_method_settles_stays_when_its_run_goes_on(tmp_path, monkeypatch)
     path.write_text(path.read_text()[:-9])
     again = Experiment(quick(), tmp_path / "elsewhere")
     assert again.settled("random") == {"sdd.scale": 4.0}
+
+
+def test_a_budget_of_seconds_says_how_many_steps_a_method_makes(tmp_path, monkeypatch):
+    fields = {"method": "dm", "distill.seconds": 1.0, "distill.batch": 2}
+    small = {"network.width": 4, "network.depth": 1, "extractors.count": 1, "extractors.epochs": 1}
+    config = quick(**fields | small | {"extractors.cutmix": 0.0, "baselines": ("random",)})
+    monkeypatch.setattr(loop.Loop, "seconds_a_step", lambda self, key: 0.3)
+    stages.run(config, tmp_path, stage="extractors")
+    stages.run(config, tmp_path, stage="distill")
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    card = distilled.load(tmp_path)[1]
+    assert card["settled"]["distill.steps"] == 3
+    assert "distill.steps" not in distilled.load(tmp_path / "runs" / "random-seed0")[1]["settled"]
+    monkeypatch.setattr(loop.Loop, "seconds_a_step", lambda self, key: 0.1)
+    assert Experiment(config, tmp_path).settled("dm")["distill.steps"] == 3  # on another machine
+    with pytest.raises(configuration.ConfigError, match=r"distill\.seconds: 1\.0 -> 2\.0"):
+        stages.run(quick(**fields | small | {"distill.seconds": 2.0}), tmp_path, stage="distill")
 
 
 def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, monkeypatch, caplog):

@@ -53,7 +53,7 @@ def test_intervals_and_p_are_over_distillation_seeds(workdir):
 
 def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
     (row,) = compared.compared(workdir, ["dm"])["methods"]
-    assert (row["seconds_a_step"], row["seconds"]) == (30 / 20, 37.5)
+    assert (row["steps"], row["seconds_a_step"], row["seconds"]) == (20, 30 / 20, 37.5)
     assert row["peak_bytes"] == 2_000_000_000
     assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
 
