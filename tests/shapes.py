@@ -62,6 +62,10 @@ DECLARED: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "networks.layers.conv": ({"x": Float[Array, "n H W c"]}, Float[Array, "n _H _W _k"]),
     "networks.layers.linear": ({"x": Float[Array, "n d"]}, Float[Array, "n K"]),
+    "networks.layers.normed": (
+        {"x": Float[Array, "n H W c"], "scale": Float[Array, "c"], "bias": Float[Array, "c"]},
+        Float[Array, "n H W c"],
+    ),
     "networks.layers.instance_norm": ({"x": Float[Array, "n H W c"]}, Float[Array, "n H W c"]),
     "data.device.epoch_batches": ({}, Int[Array, "B batch"]),
     "data.device.present": ({"row": Int[Array, ""]}, Float[Array, "batch"]),

@@ -33,7 +33,7 @@ class ConvNet(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for _ in range(self.depth):
             x = layers.conv(x, self.width)
-            x = nn.relu(self.norm(x))
+            x = self.norm(x, rectified=True)
             self.sow(layers.MAPS, "map", x)
             x = layers.pool(x, jnp.mean)
         features = x.reshape(x.shape[0], -1)

@@ -44,21 +44,45 @@ def xla_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
+def _beside(x: jax.Array, columns: int) -> jax.Array:
+    """At each pixel its neighbours within the row, too: [n, H, W, c] -> [n, H, W, columns * c]."""
+    width = x.shape[2]
+    padded = jnp.pad(x, ((0, 0), (0, 0), (columns // 2,) * 2, (0, 0)))
+    return jnp.concatenate([padded[:, :, j : j + width] for j in range(columns)], axis=-1)
+
+
+def _is_thin(x: jax.Array) -> bool:
+    """Whether there are too few channels for XLA's own convolution on a CPU."""
+    return jax.default_backend() == "cpu" and x.shape[-1] <= FEW_IN
+
+
 def _forward_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`xla_conv`, the faster way.
 
-    Images of three channels are too thin for XLA's convolution on a CPU: with the neighbours within
-    its row laid beside each pixel it is faster, unless many channels come out.
+    Of thin images it is that with the neighbours laid beside, unless many channels come out.
     """
     rows, columns, channels, out = kernel.shape
-    if jax.default_backend() != "cpu" or channels > FEW_IN or out > FEW_OUT:
+    if not _is_thin(x) or out > FEW_OUT:
         return xla_conv(x, kernel)
-    width = x.shape[2]
-    padded = jnp.pad(x, ((0, 0), (0, 0), (columns // 2,) * 2, (0, 0)))
-    beside = [padded[:, :, j : j + width] for j in range(columns)]
-    return xla_conv(
-        jnp.concatenate(beside, axis=-1), kernel.reshape(rows, 1, columns * channels, out)
-    )
+    return xla_conv(_beside(x, columns), kernel.reshape(rows, 1, columns * channels, out))
+
+
+def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+    """What the gradient [n, H, W, k] of a convolution is for its kernel, the faster way.
+
+    Of thin images: with the neighbours laid beside, a matrix product for each row of the kernel.
+    """
+    if not _is_thin(x):
+        return jax.vjp(functools.partial(xla_conv, x), kernel)[1](gradient)[0]
+    rows, columns = kernel.shape[:2]
+    height = x.shape[1]
+    beside = jnp.pad(_beside(x, columns), ((0, 0), (rows // 2,) * 2, (0, 0), (0, 0)))
+    pixels = ((0, 1, 2), (0, 1, 2))
+    found = [
+        jax.lax.dot_general(beside[:, i : i + height], gradient, (pixels, ((), ())))
+        for i in range(rows)
+    ]
+    return jnp.stack(found).reshape(kernel.shape)
 
 
 @jax.custom_vjp
@@ -77,8 +101,8 @@ def _same_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
 
 def _same_backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    to_kernel = jax.vjp(functools.partial(xla_conv, x), kernel)[1]
-    return xla_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), to_kernel(gradient)[0]
+    to_pixels = xla_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    return to_pixels, _kernel_gradient(x, kernel, gradient)
 
 
 same_conv.defvjp(_same_forward, _same_backward)
@@ -112,55 +136,85 @@ def linear(x: jax.Array, features: int) -> jax.Array:
     return nn.Dense(features, kernel_init=init, bias_init=init)(x)
 
 
-@jax.custom_vjp
-def _standardised(x: jax.Array) -> jax.Array:
-    """Each image's channels with mean 0 and variance 1."""
-    return _standardised_forward(x)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normed(x: jax.Array, scale: jax.Array, bias: jax.Array, rectified: bool) -> jax.Array:
+    """Each image's channels with mean 0 and variance 1, times a scale and plus a bias, and ReLU.
+
+    For its gradient one array is kept where differentiating Flax's layer keeps two. The gradient of
+    scale and bias are sums that the one of the pixels needs anyway.
+
+    Args:
+      x: [n, H, W, c].
+      scale: [c].
+      bias: [c].
+      rectified: whether with ReLU.
+    """
+    return _normed_forward(x, scale, bias, rectified)[0]
 
 
-def _standardised_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _normed_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, rectified: bool
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     centred = x - jnp.mean(x, axis=(1, 2), keepdims=True)
     # In two passes: E[x^2] - E[x]^2 loses all digits on nearly flat channels.
     variance = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
     factor = jax.lax.rsqrt(variance + 1e-5)
     normal = centred * factor
-    return normal, (normal, factor)
+    scaled = _scaled(normal, scale, bias)
+    return nn.relu(scaled) if rectified else scaled, (normal, factor, scale, bias)
 
 
-def _standardised_backward(
-    kept: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array]:
-    normal, factor = kept
+def _scaled(normal: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    return normal * scale[None, None, None] + bias[None, None, None]
+
+
+def _normed_backward(
+    rectified: bool, kept: tuple[jax.Array, ...], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    normal, factor, scale, bias = kept
+    if rectified:
+        gradient = jnp.where(_scaled(normal, scale, bias) > 0, gradient, 0)
+    if jax.default_backend() == "cpu":
+        # Three sums read it: without the barrier each makes it anew, from what lies before it.
+        gradient = jax.lax.optimization_barrier(gradient)
     mean, slope = (jnp.mean(y, axis=(1, 2), keepdims=True) for y in (gradient, gradient * normal))
-    return (factor * (gradient - mean - normal * slope),)
+    to_pixels = factor * scale[None, None, None] * (gradient - mean - normal * slope)
+    pixels = normal.shape[1] * normal.shape[2]
+    to_scale, to_bias = (pixels * jnp.sum(y, axis=(0, 1, 2)) for y in (slope, mean))
+    return to_pixels, to_scale, to_bias
 
 
-_standardised.defvjp(_standardised_forward, _standardised_backward)
+normed.defvjp(_normed_forward, _normed_backward)
 
 
 class InstanceNorm(nn.Module):
     """Flax's layer of this name, in value, parameters and gradient, but faster on a CPU.
 
-    For its gradient one array is kept where differentiating Flax's keeps two, and a step takes less
-    time (see benchmarks/README.md).
+    With ReLU where it is `rectified` (see benchmarks/README.md).
     """
+
+    rectified: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
         # Types and ranks written out: tests allow no promotion.
-        normal = _standardised(x.astype(np.promote_types(x.dtype, np.float32)))
-        slope, shift = (y.astype(normal.dtype)[None, None, None] for y in (scale, bias))
-        return (normal * slope + shift).astype(np.promote_types(x.dtype, scale.dtype))
+        own = x.astype(np.promote_types(x.dtype, np.float32))
+        out = normed(own, *(y.astype(own.dtype) for y in (scale, bias)), self.rectified)
+        return out.astype(np.promote_types(x.dtype, scale.dtype))
 
 
-def instance_norm(x: jax.Array) -> jax.Array:
-    """Each image's channels brought to mean 0 and variance 1, then scaled and shifted.
+def instance_norm(x: jax.Array, rectified: bool = False) -> jax.Array:
+    """Each image's channels brought to mean 0 and variance 1, then scaled and shifted, and ReLU.
 
     Source: Instance Normalization (Ulyanov et al., 2016), with the epsilon of PyTorch's GroupNorm.
+
+    Args:
+      x: [n, H, W, c].
+      rectified: whether with ReLU.
     """
-    return InstanceNorm()(x)
+    return InstanceNorm(rectified)(x)
 
 
 STATISTICS = ("mean", "variance")
@@ -201,9 +255,10 @@ class BatchNorm(nn.Module):
         return normal.astype(np.promote_types(x.dtype, scale.dtype))
 
 
-def batch_norm(x: jax.Array) -> jax.Array:
-    """`BatchNorm`, as a function that a network calls."""
-    return BatchNorm()(x)
+def batch_norm(x: jax.Array, rectified: bool = False) -> jax.Array:
+    """`BatchNorm`, as a function that a network calls; with ReLU where it is `rectified`."""
+    normal = BatchNorm()(x)
+    return nn.relu(normal) if rectified else normal
 
 
 def with_running(params: Any, statistics: Sequence[tuple[jax.Array, jax.Array]]) -> Any:

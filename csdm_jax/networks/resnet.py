@@ -13,7 +13,7 @@ STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the stag
 def residual_block(x: jax.Array, channels: int, stride: int) -> jax.Array:
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where shapes change."""
     y = layers.conv(x, channels, stride=stride, use_bias=False)
-    y = nn.relu(layers.instance_norm(y))
+    y = layers.instance_norm(y, rectified=True)
     y = layers.instance_norm(layers.conv(y, channels, use_bias=False))
     if stride != 1 or x.shape[-1] != channels:
         x = layers.instance_norm(layers.conv(x, channels, size=1, stride=stride, use_bias=False))
@@ -42,7 +42,7 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         stem = layers.scaled(STAGES[0][0], self.width)
-        x = nn.relu(layers.instance_norm(layers.conv(x, stem, use_bias=False)))
+        x = layers.instance_norm(layers.conv(x, stem, use_bias=False), rectified=True)
         for published, stride in STAGES:
             channels = layers.scaled(published, self.width)
             x = residual_block(x, channels, stride)

@@ -32,9 +32,8 @@ class VGG11(nn.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for stage in STAGES:
             for channels in stage:
-                x = nn.relu(
-                    layers.instance_norm(layers.conv(x, layers.scaled(channels, self.width)))
-                )
+                x = layers.conv(x, layers.scaled(channels, self.width))
+                x = layers.instance_norm(x, rectified=True)
             x = layers.pool(x, jnp.max)
         features = x.mean((1, 2))
         return layers.linear(features, self.num_classes), features

@@ -224,19 +224,24 @@ def test_instance_norm_keeps_its_digits_on_flat_channels(offset, spread):
     np.testing.assert_allclose(out, reference_norm(np.asarray(x, np.float64), layer), atol=5e-4)
 
 
-def norm_of_flax(x):
+def norm_of_flax(x, rectified=False):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False)(x)
+        normal = nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False)(x)
+        return nn.relu(normal) if rectified else normal
 
 
+@pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_instance_norm_is_that_of_flax_in_value_parameters_and_gradients(dtype):
+def test_instance_norm_is_that_of_flax_in_value_parameters_and_gradients(dtype, rectified):
     keys = jax.random.split(jax.random.key(0), 3)
     x = (3 * jax.random.normal(keys[0], (4, 5, 6, 2)) + 1).astype(dtype)
     if dtype == jnp.float32:
         x = x.at[0, :, :, 1].set(0.5)  # a channel without variance multiplies by 300
     away = jax.random.normal(keys[1], x.shape)
-    found, expected = Norm(), Norm(norm_of_flax)
+    found, expected = (
+        Norm(functools.partial(norm, rectified=rectified))
+        for norm in (layers.instance_norm, norm_of_flax)
+    )
     params = found.init(keys[2], x)
     chex.assert_trees_all_equal(params, expected.init(keys[2], x))
     values = {"scale": jnp.array([1.5, -0.5], dtype), "bias": jnp.array([0.2, -1.0], dtype)}
@@ -257,6 +262,35 @@ def test_instance_norm_is_that_of_flax_in_value_parameters_and_gradients(dtype):
         rtol=tolerance,
         atol=tolerance,
     )
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_second_gradients_of_a_block_are_those_of_flax_and_jax(channels):
+    """What gradient matching and trajectory matching differentiate; thin images have their own."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    x, away = (
+        jax.random.normal(key, (2, 3, 6, 5, size))
+        for key, size in zip(keys[:2], (channels, 4), strict=True)
+    )
+    kernel = jax.random.normal(keys[2], (3, 3, channels, 4))
+    values = [1 + 0.1 * jax.random.normal(key, (4,)) for key in keys[3:]]
+
+    def slopes(ours, x):
+        def loss(kernel, scale, bias, x, away):
+            if ours:
+                out = layers.normed(layers.same_conv(x, kernel), scale, bias, True)
+            else:
+                given = {"params": {"InstanceNorm_0": {"scale": scale, "bias": bias}}}
+                out = Norm(functools.partial(norm_of_flax, rectified=True)).apply(
+                    given, layers.xla_conv(x, kernel)
+                )
+            return jnp.sum(away * jnp.sin(out))
+
+        first = jax.vmap(jax.grad(loss, (0, 1, 2)), (None, None, None, 0, 0))
+        return sum(jnp.sum(jnp.cos(y)) for y in first(kernel, *values, x, away))
+
+    found, expected = (jax.jit(jax.grad(functools.partial(slopes, o)))(x) for o in (True, False))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 # Gradients and transformations
