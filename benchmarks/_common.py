@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from csdm_jax.runtime import memory
+from csdm_jax.runtime import heap, memory
 
 # PyTorch and the processes of single rows share the card with this one. Read when JAX first looks
 # for devices.
@@ -31,7 +31,8 @@ PACKAGES = ("csdm_jax", "jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Arguments that every benchmark takes."""
+    """Arguments that every benchmark takes. From here on memory is kept, as the commands do."""
+    heap.keep()
     arguments = argparse.ArgumentParser(description=description)
     arguments.add_argument("--out", type=Path, help="JSON file to write")
     arguments.add_argument("--repeats", type=int, default=5, help="timed runs of each")

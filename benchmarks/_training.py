@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import _common
@@ -11,6 +16,7 @@ import numpy as np
 from csdm_jax import networks
 from csdm_jax.augment import Augmentation
 from csdm_jax.data.preprocessing import Normaliser
+from csdm_jax.runtime import heap
 from csdm_jax.training import parallel
 from csdm_jax.training.trainer import Recipe, Trainer
 
@@ -45,11 +51,26 @@ def trainer(width: int, epochs: int, batch: int, strategy: str = parallel.AUTO) 
     return Trainer(network, recipe, normaliser, strategy)
 
 
-def torch_data(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-    """The same for PyTorch, on the same kind of device, its threads set to the cores we use."""
+@contextlib.contextmanager
+def pytorch(kept: bool) -> Iterator[Callable[..., Any]]:
+    """Calls functions in a process of PyTorch's own.
+
+    Args:
+      kept: whether that process keeps the memory it frees, as ours does; or gives it back, as
+        programs that say nothing about it do.
+    """
+    own = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, own, heap.keep if kept else None) as pool:
+        yield lambda function, *given: pool.submit(function, *given).result()
+
+
+@functools.cache
+def torch_data(count: int, seed: int) -> tuple[Any, Any]:
+    """`noise` for PyTorch, on the same kind of device, its threads set to the cores we use."""
     import torch
 
     torch.set_num_threads(_common.cores())
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    images, labels = noise(count, seed)
     pixels = torch.tensor(images.transpose(0, 3, 1, 2).copy(), device=device)
     return pixels, torch.tensor(labels, dtype=torch.long, device=device)
