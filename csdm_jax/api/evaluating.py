@@ -118,7 +118,9 @@ def evaluate(
         train_counts = card.get("data", {}).get("counts")
     given = {"evaluate.networks": tuple(architectures), "evaluate.count": count}
     config = configuration_of(1, 0.0, preset, given, fields)
-    settings = sections.evaluation_section(config.evaluate, lr=stored.lr)
+    settings = sections.evaluation_section(
+        config.evaluate, sections.Kind(lr=stored.lr, soft=stored.soft)
+    )
     normaliser = _normaliser(pixels, mean, std)
     test_set = engine.TestSet.create(test_images, test_labels, stored.num_classes)
     results = {}

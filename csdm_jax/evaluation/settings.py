@@ -24,6 +24,7 @@ from csdm_jax.runtime.fields import (
 )
 from csdm_jax.training.optimisers import OPTIMISERS
 from csdm_jax.training.settings import AUGMENTATION
+from csdm_jax.training.trainer import LOSSES
 
 FIELDS = {
     # "tuning" looks at training images outside the long-tailed set: for choosing settings.
@@ -34,6 +35,8 @@ FIELDS = {
     "evaluate.soft_labels": Field(False, FLAG),
     "evaluate.soft_temperature": Field(1.0, number(0.1, 100.0)),
     "evaluate.soft_correction": Field("none", choice(CORRECTIONS)),
+    # How networks learn soft labels, the shared ones and a method's own.
+    "evaluate.soft_loss": Field(LOSSES[0], choice(LOSSES)),
     "evaluate.count": Field(5, integer(1, 1000)),
     "evaluate.seed": Field(1000, SEED),
     "evaluate.epochs": Field(2000, integer(1, 1_000_000)),

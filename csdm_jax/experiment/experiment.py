@@ -32,6 +32,7 @@ from csdm_jax.distillation.methods.matching.sketched import FromSketches
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import sections, sketch_files, supplies
+from csdm_jax.experiment.sections import COMMON, Kind
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
@@ -39,7 +40,7 @@ from csdm_jax.storage import events, files
 from csdm_jax.training import experts, extractors, trajectories
 from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.experts import Experts
-from csdm_jax.training.trainer import Trainer
+from csdm_jax.training.trainer import LOSSES, Trainer
 
 TUNING_PER_CLASS = 500
 SETTLED = "settled"
@@ -500,25 +501,23 @@ class Experiment:
         return accuracies
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
-    def trainer(
-        self, architecture: str, augmented: bool = True, lr: float | None = None
-    ) -> Trainer:
+    def trainer(self, architecture: str, kind: Kind = COMMON) -> Trainer:
         """Trains evaluation networks; one for all runs, so that its step is compiled once."""
         network = self.create_network(architecture)
-        return self._create_trainer(network, self._evaluation(augmented, lr))
+        return self._create_trainer(
+            network, sections.evaluation_section(self.config.evaluate, kind)
+        )
 
-    def _evaluation(self, augmented: bool, lr: float | None) -> Any:
-        return sections.evaluation_section(self.config.evaluate, augmented, lr)
-
-    def evaluation_settings(
-        self, augmented: bool = True, lr: float | None = None
-    ) -> dict[str, Any]:
+    def evaluation_settings(self, kind: Kind = COMMON) -> dict[str, Any]:
         """What one evaluation depends on beside the set and the network's seed."""
+        section = sections.evaluation_section(self.config.evaluate, kind)
         settings = {
             name: value
-            for name, value in self._evaluation(augmented, lr).to_dict().items()
+            for name, value in section.to_dict().items()
             if name not in ("networks", "count", "seed") and not name.startswith("soft_")
         }
+        if section.soft_loss != LOSSES[0]:
+            settings["loss"] = section.soft_loss
         return settings | {
             "format": evaluate.FORMAT,
             "network": self.config.network.to_dict(),
@@ -544,8 +543,7 @@ class Experiment:
         label: str,
         seeds: range | None = None,
         replicate: int = 0,
-        augmented: bool = True,
-        lr: float | None = None,
+        kind: Kind = COMMON,
     ) -> list[evaluate.Result]:
         """Trains fresh networks on a set by the recipe of `config.evaluate` and tests them.
 
@@ -557,14 +555,13 @@ class Experiment:
           label: name in the progress line.
           seeds: of the networks; those of the configuration when left out.
           replicate: the seed of the distillation, see `evaluate.evaluate`.
-          augmented: whether with the augmentation and CutMix of the configuration, or without.
-          lr: the set's own learning rate, if it has one: networks are then trained by SGD with it.
+          kind: what the set asks for.
         """
         return evaluate.evaluate(
             images,
             targets,
             self.test_set,
-            trainer=self.trainer(architecture, augmented, lr),
+            trainer=self.trainer(architecture, kind),
             seeds=self.evaluation_seeds if seeds is None else seeds,
             replicate=replicate,
             check_every=self.config.evaluate.check_every,

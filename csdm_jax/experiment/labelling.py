@@ -2,8 +2,8 @@
 
 A label is the mean over the extractors of their logits, divided by the temperature, as class
 probabilities; of each image that networks train on, so that every tile of a mosaic has one of its
-own. Networks train on them by cross-entropy, as on any soft labels. All methods share the teacher:
-the extractors of the configuration, whatever a method's published settings are.
+own. Networks train on them as on any soft labels, see `evaluate.soft_loss`. All methods share the
+teacher: the extractors of the configuration, whatever a method's published settings are.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ EVALUATION = "evaluation_format"
 """Field of a card: the format of the evaluation whose accuracies it holds."""
 MEASURED = ("accuracies", "test_images", EVALUATION)
 """Fields of a card on networks that were trained with the set's labels."""
-SETTINGS = ("soft_labels", "soft_temperature", "soft_correction")
+SETTINGS = ("soft_labels", "soft_temperature", "soft_correction", "soft_loss")
 """Fields of `config.evaluate` that say how images are labelled."""
-LOSS = "cross-entropy with these probabilities"
+LOSSES = {
+    "cross_entropy": "cross-entropy with these probabilities",
+    "squared_error": "squared error of the logits, those of the labels their logarithms",
+}
 
 
 def teacher_of(experiment: Experiment) -> Experiment:
@@ -93,7 +96,11 @@ def _labels(
     logging.info("soft labels: tau %g, spread of the confidence %.3f -> %.3f", tau, *spreads)
     if tau == softening.GRID[-1]:
         logging.warning("soft labels: tau is the largest that is tried, %g", tau)
-    facts = {"tau": tau, "confidence_spread": [round(one, 4) for one in spreads], "loss": LOSS}
+    facts = {
+        "tau": tau,
+        "confidence_spread": [round(one, 4) for one in spreads],
+        "loss": LOSSES[settings.soft_loss],
+    }
     return softening.corrected(softened, counts, tau).astype(np.float32), facts
 
 

@@ -28,6 +28,7 @@ from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import labelling, saved, supplies
 from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.sections import Kind
 from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
@@ -424,17 +425,17 @@ def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:
 def _evaluate(experiment: Experiment, folder: Path, seed: int, label: str) -> None:
     """Trains fresh networks on the set in a folder and adds their accuracies to its card."""
     result, card = distilled.load(folder)
-    accuracies = {}
+    accuracies, kind = {}, Kind(lr=result.lr, soft=result.soft)
     for architecture in experiment.config.evaluate.networks:
         identity = {
             "distilled": card[distilled.DIGEST],
             "replicate": seed,
-            "settings": experiment.evaluation_settings(lr=result.lr),
+            "settings": experiment.evaluation_settings(kind),
         }
         evaluations = experiment.evaluate(
             architecture,
             *result.training_data(),
-            lr=result.lr,
+            kind=kind,
             kept=evaluate.ResultStore(folder / "evaluations" / architecture, identity),
             label=f"{label} {architecture}",
             replicate=seed,

@@ -21,6 +21,7 @@ from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation.starts.random import initial_rows
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.sections import Kind
 from csdm_jax.networks import Network
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.storage import files
@@ -139,7 +140,7 @@ class References:
                 kept=kept,
                 label=f"random, {real.name}, {architecture}{'' if augmented else ', plain'}",
                 seeds=range(seed, seed + 1),
-                augmented=augmented,
+                kind=Kind(augmented, soft=soft),
             )
             accuracies.append(result.last)
         return accuracies
@@ -159,7 +160,8 @@ class References:
             "network": architecture,
             "per_class": list(per_class),
             "labels": "hard",
-            "settings": experiment.evaluation_settings(augmented) | {"data": real.identity},
+            "settings": experiment.evaluation_settings(Kind(augmented, soft=soft))
+            | {"data": real.identity},
         }
         if soft:
             network = experiment.create_network(architecture)

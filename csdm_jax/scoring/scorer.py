@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.sections import Kind
 from csdm_jax.scoring import robustness, table
 from csdm_jax.scoring.references import RealSet, References
 from csdm_jax.scoring.scored import Scored, read
@@ -92,7 +93,7 @@ class Scorer:
     def describe(self) -> dict[str, Any]:
         """What is scored, and on what."""
         experiment = self._experiment
-        settings = experiment.evaluation_settings(lr=self._scored.lr)
+        settings = experiment.evaluation_settings(self._kind())
         del settings["data"]
         return {
             "set": self._scored.facts | {"per_class": self._scored.per_class},
@@ -146,6 +147,9 @@ class Scorer:
         full = references.full(architecture, real)
         return {"full": full, "random": random, "random_plain": random_plain}
 
+    def _kind(self, hard: bool = False, augmented: bool = True) -> Kind:
+        return Kind(augmented, self._scored.lr, soft=self._scored.soft and not hard)
+
     def _last(self, architecture: str, **kind: bool) -> list[float]:
         return [result.last for result in self._results(architecture, **kind)]
 
@@ -162,10 +166,11 @@ class Scorer:
         experiment, scored = self._experiment, self._scored
         hard = hard and scored.soft
         kind = "hard" if hard else "own" if augmented else "plain"
+        asked = self._kind(hard, augmented)
         identity = {
             "set": scored.facts["sha256"],
             "kind": kind,
-            "settings": experiment.evaluation_settings(augmented, scored.lr),
+            "settings": experiment.evaluation_settings(asked),
         }
         kept = evaluate.ResultStore(
             experiment.workdir / "evaluations" / architecture / kind, identity
@@ -178,8 +183,7 @@ class Scorer:
             scored.hard_targets if hard else scored.targets,
             kept=kept,
             label=f"evaluate {architecture}{'' if kind == 'own' else ', ' + kind}",
-            augmented=augmented,
-            lr=scored.lr,
+            kind=asked,
         )
         if missing:
             passes = missing * len(scored.images) * experiment.config.evaluate.epochs

@@ -53,8 +53,12 @@ def soft(folder: Path) -> Path | None:
 
 def described(card: Mapping[str, Any]) -> str:
     """What labels a card's set has, in a few words: "hard", "soft, own", "soft, T 2, ADSA"."""
+    if SOFT not in card and not str(card.get("label_kind")).startswith("soft"):
+        return "hard"
+    told = card.get("config", {}).get("evaluate", {}).get("soft_loss")
+    loss = {"squared_error": ", squared error"}.get(told, "")
     if SOFT not in card:
-        return "soft, own" if str(card.get("label_kind")).startswith("soft") else "hard"
+        return f"soft, own{loss}"
     facts = card[SOFT]
     corrected = {"adsa": ", ADSA"}.get(facts["correction"], "")
-    return f"soft, T {facts['temperature']:g}{corrected}"
+    return f"soft, T {facts['temperature']:g}{corrected}{loss}"

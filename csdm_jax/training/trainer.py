@@ -30,6 +30,9 @@ from csdm_jax.training.optimisers import optimiser, step_decay
 from csdm_jax.training.sharpness import flat_gradient
 
 Params = Any
+LOSSES = ("cross_entropy", "squared_error")
+"""By which a network learns class probabilities; the second compares logits."""
+LEAST = 1e-12  # probability whose logarithm a logit is compared with
 _TRIAL_STEPS = {"loop": 3, "scan": 20}  # a scan is one dispatch: fewer steps tell little of it
 
 
@@ -59,6 +62,7 @@ class Recipe:
         view.
       reweighting: q of the class weights `prior^-q` of a second cross-entropy, which takes the
         place of the first by the square of the share of the training that is over (RLDD). 0: none.
+      loss: a name of `LOSSES`. The squared error knows neither adjustment nor reweighting.
     """
 
     epochs: int
@@ -76,6 +80,7 @@ class Recipe:
     surrogate_gap: float = 0.0
     consistency: float = 0.0
     reweighting: float = 0.0
+    loss: str = LOSSES[0]
 
 
 Report = Callable[[int, int, Params, float], None]
@@ -362,7 +367,7 @@ class Trainer:
         def loss_of(params):
             outputs, seen = self.network.apply_in_training(params, jnp.concatenate(views))
             logits, features = outputs
-            loss = self._cross_entropy(logits, labels, real, log_prior, late)
+            loss = self._classification(logits, labels, real, log_prior, late)
             if self.recipe.consistency:
                 loss -= self.recipe.consistency * agreement(features, real)
             return loss, seen
@@ -389,7 +394,7 @@ class Trainer:
             return images, labels
         return augment.cutmix(mix_key, images, labels, self.recipe.cutmix)
 
-    def _cross_entropy(
+    def _classification(
         self,
         logits: jax.Array,
         labels: jax.Array,
@@ -397,7 +402,7 @@ class Trainer:
         log_prior: jax.Array,
         late: jax.Array,
     ) -> jax.Array:
-        """The mean cross-entropy of rows that are no padding, as the recipe weighs classes.
+        """The mean loss of rows that are no padding, as the recipe weighs classes.
 
         Args:
           logits: `[n, K]`.
@@ -406,6 +411,8 @@ class Trainer:
           log_prior: `[K]`.
           late: the share of the training that is over.
         """
+        if self.recipe.loss == "squared_error":
+            return jnp.sum(squared_error(logits, labels) * real) / jnp.sum(real)
         logits = logits + self.recipe.logit_adjustment * log_prior
         losses = optax.softmax_cross_entropy(logits, labels)
         plain = jnp.sum(losses * real) / jnp.sum(real)
@@ -414,6 +421,22 @@ class Trainer:
         labels = labels * jax.nn.softmax(-self.recipe.reweighting * log_prior) * real[:, None]
         weighted = jnp.sum(optax.softmax_cross_entropy(logits, labels)) / jnp.sum(labels)
         return (1 - late**2) * plain + late**2 * weighted
+
+
+def squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean over classes of the squared difference between logits and those of the labels.
+
+    Probabilities say logits up to a constant, so that of both the mean is taken off.
+
+    Args:
+      logits: `[n, K]`.
+      labels: `[n, K]` probabilities; those below `LEAST` count as that.
+
+    Returns:
+      `[n]`, not negative.
+    """
+    gap = logits - jnp.log(jnp.maximum(labels, LEAST))
+    return jnp.var(gap, axis=1)
 
 
 def agreement(features: jax.Array, real: jax.Array) -> jax.Array:

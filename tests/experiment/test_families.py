@@ -8,7 +8,7 @@ import pytest
 from csdm_jax import parameterisations
 from csdm_jax.distillation import methods
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import stages
+from csdm_jax.experiment import sections, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.scoring.scored import read
 from csdm_jax.sets import distilled, exporting
@@ -98,9 +98,11 @@ def test_a_parameterisation_that_has_no_room_is_refused(tmp_path):
 def test_a_learning_rate_of_the_set_trains_its_evaluation_networks():
     experiment = Experiment(small("random"), "unused")
     assert experiment.trainer("convnet").recipe.optimiser == "adamw"
-    own = experiment.trainer("convnet", lr=0.25).recipe
+    own = experiment.trainer("convnet", sections.Kind(lr=0.25)).recipe
     assert (own.optimiser, own.learning_rate) == ("sgd", 0.25)
-    assert experiment.evaluation_settings(lr=0.25) != experiment.evaluation_settings()
+    assert (
+        experiment.evaluation_settings(sections.Kind(lr=0.25)) != experiment.evaluation_settings()
+    )
 
 
 def test_no_extractor_is_trained_for_methods_that_need_none(tmp_path):

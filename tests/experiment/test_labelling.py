@@ -9,7 +9,7 @@ import pytest
 from csdm_jax.distillation import features
 from csdm_jax.evaluation import evaluate, pairs
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import labelling, stages
+from csdm_jax.experiment import labelling, sections, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page, table
 from csdm_jax.runtime import cluster
@@ -109,10 +109,27 @@ def test_the_card_says_who_labelled_the_images_and_how(finished):
     assert facts["teacher"]["count"] == 2 and facts["teacher"]["network"]["name"] == "convnet"
     assert (finished / "extractors" / facts["teacher"]["pool"]).is_dir()
     before, after = facts["confidence_spread"]
-    assert after <= before and facts["tau"] >= 0 and facts["loss"] == labelling.LOSS
+    assert after <= before and facts["tau"] >= 0
+    assert facts["loss"] == labelling.LOSSES["cross_entropy"]
     assert card["config"]["evaluate"]["soft_temperature"] == 2.0
     (found,) = card["accuracies"]["convnet"]
     assert found["seed"] == 1000 and len(own["accuracies"]["convnet"]) == 1
+
+
+def test_soft_labels_are_learned_by_the_loss_of_the_configuration(finished, tmp_path):
+    chosen = {"evaluate.soft_loss": "squared_error"}
+    run(tmp_path, "distill", "evaluate", **chosen)
+    for folder, same in (("", True), (tracks.FOLDER, False)):
+        (before, after) = (distilled.load(one / folder)[1] for one in (finished, tmp_path))
+        assert (before["accuracies"] == after["accuracies"]) == same
+    assert after[tracks.SOFT]["loss"] == labelling.LOSSES["squared_error"]
+    assert tracks.described(after) == "soft, T 2, ADSA, squared error"
+    experiment = Experiment(settings(**chosen), tmp_path, dataset=tiny_dataset())
+    kinds = [sections.Kind(soft=soft) for soft in (False, True)]
+    hard, soft = (experiment.trainer("convnet", kind).recipe.loss for kind in kinds)
+    assert (hard, soft) == ("cross_entropy", "squared_error")
+    told = [experiment.evaluation_settings(kind) for kind in kinds]
+    assert told[1] == told[0] | {"loss": "squared_error"} != told[0]
 
 
 def test_the_next_call_keeps_both_tracks(copy, monkeypatch):

@@ -152,7 +152,7 @@ def test_another_configuration_is_told_which_flag_takes_up_the_directory(tmp_pat
 def test_a_set_with_a_learning_rate_is_descended_without_adamw_s_decay(before, decay):
     section = configuration.default_config().evaluate
     section.update({"weight_decay": 0.03, **before})
-    found = sections.evaluation_section(section, lr=0.02)
+    found = sections.evaluation_section(section, sections.Kind(lr=0.02))
     assert (found.optimiser, found.learning_rate, found.weight_decay) == ("sgd", 0.02, decay)
     assert section.weight_decay == sections.evaluation_section(section).weight_decay == 0.03
 

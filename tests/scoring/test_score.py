@@ -18,6 +18,7 @@ from csdm_jax.data.longtail import build_longtail
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.sections import Kind
 from csdm_jax.scoring import scorer as scoring
 from csdm_jax.scoring import table
 from csdm_jax.scoring.references import References, real_sets
@@ -346,10 +347,10 @@ def test_networks_without_augmentation_are_others(soft_score):
 
 def test_the_plain_recipe_has_neither_augmentation_nor_cutmix(soft_score):
     experiment, *_ = soft_score
-    augmented, plain = (experiment.trainer("convnet", one).recipe for one in (True, False))
+    augmented, plain = (experiment.trainer("convnet", Kind(one)).recipe for one in (True, False))
     assert augmented.augmentation.ops == ("crop",) and augmented.cutmix == 0.5
     assert plain.augmentation.ops == () and plain.cutmix == 0
-    assert experiment.evaluation_settings(False)["cutmix"] == 0
+    assert experiment.evaluation_settings(Kind(False))["cutmix"] == 0
 
 
 def test_random_images_are_as_many_real_ones_of_each_class(soft_score):
@@ -399,14 +400,16 @@ def test_networks_on_random_images_get_the_labels_and_recipe_asked_for(
     real = references.sets[1]
     calls = []
 
-    def evaluate_nothing(architecture, images, targets, *, kept, label, seeds, augmented):
-        calls.append((images, np.asarray(targets), kept, seeds, augmented))
+    def evaluate_nothing(architecture, images, targets, *, kept, label, seeds, kind):
+        calls.append((images, np.asarray(targets), kept, seeds, kind))
         return [evaluate.Result(seeds[0], 10.0, 10.0, [], [])]
 
     monkeypatch.setattr(experiment, "evaluate", evaluate_nothing)
     kind = {"soft": soft, "augmented": augmented}
     assert references.random("convnet", real, [2] * 10, **kind) == [10.0, 10.0]
-    assert [(*call[3], call[4]) for call in calls] == [(1000, augmented), (1001, augmented)]
+    assert [(*call[3], call[4]) for call in calls] == [
+        (seed, Kind(augmented, soft=soft)) for seed in (1000, 1001)
+    ]
     for number, (images, targets, *_) in enumerate(calls):
         hard = np.repeat(np.eye(10), 2, axis=0)
         expected = references._taught("convnet", real, number, images) if soft else hard

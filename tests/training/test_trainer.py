@@ -10,7 +10,7 @@ import pytest
 from csdm_jax import networks
 from csdm_jax.augment import Augmentation
 from csdm_jax.training.optimisers import optimiser, step_decay
-from csdm_jax.training.trainer import Recipe, Trainer, agreement
+from csdm_jax.training.trainer import Recipe, Trainer, agreement, squared_error
 
 RECIPE = Recipe(
     epochs=8,
@@ -43,6 +43,34 @@ def test_a_separable_problem_is_learned(tiny, key):
     assert float(jnp.mean(jnp.argmax(logits, -1) == tiny.data.labels)) == 1.0
     assert [epoch for epoch, _ in losses] == [*range(1, 9)]
     assert losses[-1][1] < 0.5 * losses[0][1]
+
+
+def test_the_squared_error_is_that_of_centred_logits():
+    logits = np.random.default_rng(0).normal(size=(4, 3))
+    taught = np.random.default_rng(1).normal(size=(4, 3))
+    labels = np.exp(taught) / np.exp(taught).sum(1, keepdims=True)
+
+    def reference(logits):
+        gap = (logits - logits.mean(1, keepdims=True)) - (taught - taught.mean(1, keepdims=True))
+        return (gap**2).mean(1)
+
+    np.testing.assert_allclose(squared_error(logits, labels), reference(logits), rtol=1e-5)
+    slope = jax.grad(lambda x: jnp.sum(squared_error(x, labels)))(jnp.asarray(logits))
+    step = 1e-6 * np.eye(12).reshape(12, 4, 3)
+    numeric = [(reference(logits + d) - reference(logits - d)).sum() / 2e-6 for d in step]
+    np.testing.assert_allclose(np.ravel(slope), numeric, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(squared_error(logits, np.eye(3)[[0, 1, 2, 0]])).all()
+
+
+def test_a_network_learns_the_logits_of_soft_labels(tiny, key):
+    sure = 0.8 * targets_of(tiny.data) + 0.2 / 3
+    recipe = dataclasses.replace(RECIPE, loss="squared_error", epochs=16)
+    trainer = Trainer(tiny.network, recipe, tiny.normaliser)
+    logits, _ = tiny.network.apply(
+        trainer.fit(key, tiny.data.images, sure), tiny.normaliser(tiny.data.images)
+    )
+    own = jnp.argmax(logits, -1) == tiny.data.labels
+    assert own.all() and float(jnp.mean(squared_error(logits, sure))) < 0.3
 
 
 def test_one_key_gives_one_network(tiny, key):
