@@ -26,6 +26,17 @@ def begin(weights: Params, optimiser: optax.GradientTransformation) -> Trained:
     return Trained(weights, optimiser.init(weights))
 
 
+def placed(networks: Any, place: jax.Array, one: Any) -> Any:
+    """Stacked networks, with what else is known of each, with another one in one place.
+
+    Args:
+      networks: a pytree of arrays `[size, ...]`.
+      place: scalar.
+      one: the same pytree of arrays `[...]`.
+    """
+    return jax.tree.map(lambda all_, own: all_.at[place].set(own), networks, one)
+
+
 def drawn(key: jax.Array, count: int, batch: int) -> jax.Array:
     """Which of `count` images a step sees: `batch` different ones, or all of them in order."""
     if count <= batch:

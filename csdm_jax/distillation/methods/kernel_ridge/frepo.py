@@ -324,21 +324,16 @@ class FRePo:
             targets,
             _squared,
         )
-        return _put(pool, place, trained, pool.steps[place] + 1), value
+        return online.placed(pool, place, Online(*trained, pool.steps[place] + 1)), value
 
     def _renewed(self, pool: Online, place: jax.Array, key: jax.Array) -> Online:
         """The networks with a fresh one in that place, if the one there has had its steps."""
 
         def renew() -> Online:
             fresh = online.begin(self._context.network.init(key), self._training)
-            return _put(pool, place, fresh, jnp.int32(0))
+            return online.placed(pool, place, Online(*fresh, jnp.int32(0)))
 
         return jax.lax.cond(pool.steps[place] > self._own.most_steps, renew, lambda: pool)
-
-
-def _put(pool: Online, place: jax.Array, trained: online.Trained, steps: jax.Array) -> Online:
-    """The networks with another one in one place."""
-    return jax.tree.map(lambda all_, one: all_.at[place].set(one), pool, Online(*trained, steps))
 
 
 def create(config: Any, context: Context) -> FRePo:

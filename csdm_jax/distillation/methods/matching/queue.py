@@ -124,7 +124,7 @@ class Online(Schedule):
             self._context.network, self._training, online.Trained(weights, moments), images, targets
         )
         accuracy = DECAY * queue.accuracies[place] + (1 - DECAY) * right
-        queue = _put(queue, place, *trained, accuracy)
+        queue = _put(queue, place, trained, accuracy)
         scalars = {"queue_loss": value, "queue_accuracy": accuracy, "queue_pushed": queue.pushed}
         finite = {"network of the queue": health.finite(trained.weights)}
         return state._replace(queue=queue), Metrics(value, scalars, {}, finite)
@@ -136,20 +136,16 @@ class Online(Schedule):
         def push() -> Queue:
             key = jax.random.wrap_key_data(queue.key_data)
             key = jax.random.fold_in(jax.random.fold_in(key, queue.pushed), 1)
-            fresh = self._context.network.init(key)
+            fresh = online.begin(self._context.network.init(key), self._training)
             place = queue.pushed % self._own.queue
-            begun = _put(queue, place, fresh, self._training.init(fresh), jnp.float32(0))
+            begun = _put(queue, place, fresh, jnp.float32(0))
             return begun._replace(pushed=queue.pushed + 1)
 
         return jax.lax.cond(number % every == 0, push, lambda: queue)
 
 
-def _put(
-    queue: Queue, place: jax.Array, weights: Params, moments: Any, accuracy: jax.Array
-) -> Queue:
+def _put(queue: Queue, place: jax.Array, trained: online.Trained, accuracy: jax.Array) -> Queue:
     """The queue with another network in one place."""
-    whole = (queue.weights, queue.moments, queue.accuracies)
-    weights, moments, accuracies = jax.tree.map(
-        lambda all_, one: all_.at[place].set(one), whole, (weights, moments, accuracy)
-    )
+    whole = (online.Trained(queue.weights, queue.moments), queue.accuracies)
+    (weights, moments), accuracies = online.placed(whole, place, (trained, accuracy))
     return queue._replace(weights=weights, moments=moments, accuracies=accuracies)
