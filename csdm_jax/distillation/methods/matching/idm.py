@@ -35,7 +35,7 @@ def create(config: Any, context: Context) -> Matching:
 PUBLISHED = dm.PUBLISHED | {
     "distill.parameterisation": "mosaic",
     "distill.factor": 2,
-    "distill.learning_rate": 0.2,
+    "distill.learning_rate": 0.008,  # 0.2 for normalised pixels, see `dm`
     "distill.calibration": 50.0,  # 0.5 for each percent of accuracy
     "idm.queue": 100,
 }
