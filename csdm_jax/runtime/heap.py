@@ -20,8 +20,9 @@ _OWN = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_T
 def keep() -> bool:
     """From now on this process keeps what it frees, for its next allocations.
 
-    The most memory that it ever needs at a time stays as it is; it is held to the end. To be called
-    before there are other threads, whose memory is apart otherwise.
+    What it holds stays at its peak, which is higher by half to once a step's arrays, for blocks of
+    one size do not always fit where others were. To be called before there are other threads,
+    whose memory is apart otherwise.
 
     Returns:
       Whether it does: not where users have set a variable of `_OWN`, nor with another C library.
@@ -31,21 +32,3 @@ def keep() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
     return mallopt is not None and all([mallopt(*one) for one in wanted])
-
-
-class _Mallinfo(ctypes.Structure):
-    """`struct mallinfo2` of <malloc.h>."""
-
-    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
-
-
-def spare() -> int:
-    """Bytes that this process has freed and holds, as far as the C library says."""
-    if sys.platform != "linux":
-        return 0
-    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if mallinfo is None:
-        return 0
-    mallinfo.restype = _Mallinfo
-    return int(mallinfo().fordblks)

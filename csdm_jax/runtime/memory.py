@@ -10,8 +10,6 @@ from typing import Any
 
 import jax
 
-from csdm_jax.runtime import heap
-
 
 def needed(compiled: Any) -> int:
     """Bytes at the peak of a compiled function's run, as far as the compiler knows.
@@ -23,7 +21,7 @@ def needed(compiled: Any) -> int:
     fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     step = analysis.temp_size_in_bytes + fresh
     if jax.default_backend() == "cpu":
-        return _resident() - heap.spare() + step
+        return _resident() + step
     return analysis.argument_size_in_bytes + step
 
 
