@@ -20,9 +20,9 @@ _OWN = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_T
 def keep() -> bool:
     """From now on this process keeps what it frees, for its next allocations.
 
-    What it holds stays at its peak, which is higher by half to once a step's arrays, for blocks of
-    one size do not always fit where others were. To be called before there are other threads,
-    whose memory is apart otherwise.
+    What it holds stays at its peak, which is higher by up to twice a step's arrays, as blocks do
+    not always fit where others were: it grows during the first steps. To be called before JAX has
+    threads, whose memory would be apart.
 
     Returns:
       Whether it does: not where users have set a variable of `_OWN`, nor with another C library.
