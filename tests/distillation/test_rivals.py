@@ -52,8 +52,8 @@ def configured(fields=(), **distill):
     return config
 
 
-def created(name, fields=(), **distill):
-    context = base.Context(*problem(), ("pixels", 1))
+def created(name, fields=(), stored_as=("pixels", 1), **distill):
+    context = base.Context(*problem(), stored_as)
     return methods.create(name, configured(fields, **distill), context)
 
 
@@ -223,10 +223,11 @@ def test_m3d_of_one_image_and_its_copy_is_zero():
     assert abs(value) < 1e-6 and np.isfinite(gradient).all()
 
 
-def test_compactness_is_the_spread_of_the_trained_features():
-    method = created("iid", {"iid.compactness": 0.3})
+@pytest.mark.parametrize(("stored_as", "tiles"), [(("pixels", 1), 1), (("mosaic", 2), 4)])
+def test_compactness_is_the_spread_of_the_trained_features(stored_as, tiles):
+    method = created("iid", {"iid.compactness": 0.3}, stored_as)
     rows = samples(0, (4, 1, 3))
-    expected = 0.3 * sum(((x - x.mean(0)) ** 2).sum() for x in rows)
+    expected = 0.3 * sum(((x - x.mean(0)) ** 2).sum() for x in rows) / tiles
     np.testing.assert_allclose(method.compactness(ragged(rows)), expected, rtol=1e-5)
 
 

@@ -3,7 +3,8 @@
     ||mu_R - mu_S||^2 + iid.covariance ||C_R - C_S||_F^2 + iid.compactness sum_i ||g(s_i) - g_c||^2
 
 for every class c: the covariances `C` of the matched features, and the distance of the features
-`g(s_i)` that a trained extractor has of the synthetic images from their mean `g_c`.
+`g(s_i)` that a trained extractor has of the synthetic images from their mean `g_c`. The last sum is
+over stored images: of a mosaic, over its tiles, divided by their number.
 
 Source: Deng et al. 2024, Exploiting Inter-sample and Inter-feature Relations in Dataset
 Distillation.
@@ -32,7 +33,9 @@ from csdm_jax.runtime.fields import Field, number
 FIELDS = {
     # The weight 0.01 of raw features, times their mean squared norm, about d / 4 for d = 2048.
     "iid.covariance": Field(5.0, number(0.0, 1e6)),
-    "iid.compactness": Field(0.05, number(0.0, 1e6)),
+    # The weight 0.05 of raw features, times the mean squared norm of those of the published `g`, of
+    # d = 512, over that of the matched ones.
+    "iid.compactness": Field(0.0125, number(0.0, 1e6)),
 }
 
 
@@ -40,7 +43,7 @@ class IID(Matching):
     """DM, covariances, and compact classes."""
 
     def __init__(self, config: Any, context: Context):
-        self._weight = config.iid.compactness
+        self._weight = config.iid.compactness / context.parameterisation.tiles
         super().__init__(config, context, moments.distance(config.iid.covariance), moments.kept)
 
     def compactness(self, features: Ragged) -> jax.Array:
