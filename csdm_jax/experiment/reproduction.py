@@ -292,7 +292,7 @@ def _entry(row: dict[str, Any], label: str, config: str, runs: list[Path], root:
     return Entry(
         label=label,
         config=config,
-        overrides=_overrides(card["config"], _shipped(config)),
+        overrides=_overrides(card, _shipped(config)),
         method=row["method"],
         network=row["network"],
         seeds=row["seeds"],
@@ -320,12 +320,18 @@ def _entry(row: dict[str, Any], label: str, config: str, runs: list[Path], root:
     )
 
 
-def _overrides(made_with: dict[str, Any], base: Any) -> dict[str, Any]:
-    """The fields of a card's configuration that differ from a file's."""
+def _overrides(card: dict[str, Any], base: Any) -> dict[str, Any]:
+    """The fields of a card's configuration that differ from a file's.
+
+    A budget of seconds is given as the steps that it was: elsewhere it would be others.
+    """
     plain = json.loads(json.dumps(configuration.flatten(base)))
+    made_with = configuration.flatten(card["config"])
+    if (steps := card.get("settled", {}).get("distill.steps")) is not None:
+        made_with |= {"distill.seconds": 0.0, "distill.steps": steps}
     return {
         name: value
-        for name, value in sorted(configuration.flatten(made_with).items())
+        for name, value in sorted(made_with.items())
         if name not in configuration.OF_THE_RUN and plain.get(name) != value
     }
 

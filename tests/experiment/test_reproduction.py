@@ -285,3 +285,15 @@ def test_results_elsewhere_and_two_settings_of_one_method_are_not_recorded(work,
     files.write_sealed_json(one, card)
     with pytest.raises(reproduction.ManifestError, match="two settings of tiny/dm"):
         reproduction.record(folder / "results/tiny", manifest=manifest, **given)
+
+
+def test_a_budget_of_seconds_is_recorded_as_the_steps_that_it_was(tampered):
+    folder = tampered(lambda entry: None)
+    for path in (folder / "results" / "tiny").rglob("card.json"):
+        card = files.read_sealed_json(path)
+        card["config"]["distill"]["seconds"] = 5.0
+        card["settled"] = {"distill.steps": 7}
+        files.write_sealed_json(path, card)
+    command(folder, "--record", str(folder / "results/tiny"), "--config=configs/digits_lt.py")
+    overrides = reproduction.read(folder / "results" / "manifest.json")["tiny/dm"].overrides
+    assert overrides["distill.steps"] == 7 and "distill.seconds" not in overrides
