@@ -36,11 +36,12 @@ from csdm_jax.experiment.sections import COMMON, Kind
 from csdm_jax.runtime import cluster, interruption, paths
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.sharding import Devices
+from csdm_jax.sets import distilled
 from csdm_jax.storage import events, files
 from csdm_jax.training import experts, extractors, trajectories
 from csdm_jax.training.balanced import SecondStage
 from csdm_jax.training.experts import Experts
-from csdm_jax.training.trainer import LOSSES, Trainer
+from csdm_jax.training.trainer import LOSSES, Recipe, Trainer
 
 TUNING_PER_CLASS = 500
 SETTLED = "settled"
@@ -264,6 +265,8 @@ class Experiment:
             for name, value in configuration.flatten(self.config).items()
             if name not in skipped and not name.startswith("evaluate.")
         }
+        if not settings["distill.seconds"]:  # runs from before there were budgets go on
+            del settings["distill.seconds"]
         return {"method": method, "seed": seed, "data": self.data_identity} | settings
 
     @_of_the_data
@@ -500,13 +503,15 @@ class Experiment:
             )
         return accuracies
 
-    @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def trainer(self, architecture: str, kind: Kind = COMMON) -> Trainer:
         """Trains evaluation networks; one for all runs, so that its step is compiled once."""
+        section = sections.evaluation_section(self.config.evaluate, kind)
+        return self._trainer_of(architecture, sections.recipe(section))
+
+    @functools.cache  # noqa: B019 (an experiment lives as long as the program)
+    def _trainer_of(self, architecture: str, recipe: Recipe) -> Trainer:
         network = self.create_network(architecture)
-        return self._create_trainer(
-            network, sections.evaluation_section(self.config.evaluate, kind)
-        )
+        return Trainer(network, recipe, self.normaliser, self.config.parallel)
 
     def evaluation_settings(self, kind: Kind = COMMON) -> dict[str, Any]:
         """What one evaluation depends on beside the set and the network's seed."""
@@ -624,11 +629,22 @@ class Experiment:
         try:
             found = files.read_sealed_json(path)
         except FileNotFoundError:
-            return None
+            return self._said_by_a_card(method)
         except files.DamagedError as error:
             files.set_aside(path, error)
-            return None
+            return self._said_by_a_card(method)
         return found.get("fields") if found.get("identity") == self._settled_by(method) else None
+
+    def _said_by_a_card(self, method: str) -> dict[str, Any] | None:
+        """What the finished run of another seed was settled with; all seeds share it."""
+        for seed in self.config.distill.seeds:
+            try:
+                card = files.read_sealed_json(self.folder(method, seed) / distilled.CARD)
+            except (FileNotFoundError, files.DamagedError):
+                continue
+            if card.get("method") == method and card.get("settled"):
+                return card["settled"]
+        return None
 
     def _keep(self, method: str, fields: dict[str, Any]) -> None:
         own = {"identity": self._settled_by(method), "fields": fields}

@@ -205,7 +205,8 @@ def committed(entry: Entry, root: Path) -> dict[int, Path]:
 def _place(source: Path, target: Path, config: Any) -> None:
     """Puts a distilled set where the stage `evaluate` looks for it.
 
-    Fields of the configuration that are younger than the set get the values that they have now.
+    Fields of the configuration that are younger than the set get the values that they have now; so
+    do its steps, where a budget of seconds said how many they were.
     """
     stored, card = distilled.load(source)
     then, now = card["config"], config.to_dict()
@@ -213,6 +214,7 @@ def _place(source: Path, target: Path, config: Any) -> None:
         name: value | then.get(name, {}) if isinstance(value, dict) else then.get(name, value)
         for name, value in now.items()
     }
+    filled["distill"] |= {name: now["distill"][name] for name in ("seconds", "steps")}
     distilled.save(target, stored, card | {"config": filled})
 
 
@@ -328,6 +330,11 @@ def _overrides(card: dict[str, Any], base: Any) -> dict[str, Any]:
     plain = json.loads(json.dumps(configuration.flatten(base)))
     made_with = configuration.flatten(card["config"])
     if (steps := card.get("settled", {}).get("distill.steps")) is not None:
+        if card["config"]["recipe"] == "published":
+            raise ManifestError(
+                "a budget of seconds with recipe=published cannot be recorded: its steps would be "
+                "the published ones; record recipe=ours, or a run without distill.seconds"
+            )
         made_with |= {"distill.seconds": 0.0, "distill.steps": steps}
     return {
         name: value

@@ -481,7 +481,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
         return
     logging.info("report: characteristic functions of a head and a tail class")
     config = experiment.config.copy_and_resolve_references()
-    config.update_from_flattened_dict(experiment.settled(config.method))
+    config.update_from_flattened_dict(card.get("settled", {}))
     measured = spectra.measure(
         result,
         experiment.host,

@@ -175,7 +175,7 @@ def _normed_backward(
     if rectified:
         gradient = jnp.where(_scaled(normal, scale, bias) > 0, gradient, 0)
     if jax.default_backend() == "cpu":
-        # Three sums read it: without the barrier each makes it anew, from what lies before it.
+        # Two sums and the result read it: without the barrier each makes it anew.
         gradient = jax.lax.optimization_barrier(gradient)
     mean, slope = (jnp.mean(y, axis=(1, 2), keepdims=True) for y in (gradient, gradient * normal))
     to_pixels = factor * scale[None, None, None] * (gradient - mean - normal * slope)

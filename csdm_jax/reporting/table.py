@@ -58,9 +58,9 @@ PUBLISHED_WIDTH = 128
 
 
 def _settings(card: dict[str, Any], of_the_run: Collection[str]) -> str:
-    """The configuration behind a row."""
+    """The configuration behind a row, and the steps that a budget of seconds was."""
     config = {n: value for n, value in flatten(card["config"]).items() if n not in of_the_run}
-    return json.dumps(config, sort_keys=True)
+    return json.dumps([config, card.get("settled", {}).get("distill.steps")], sort_keys=True)
 
 
 def _teacher(card: dict[str, Any]) -> str | None:

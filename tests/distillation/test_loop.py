@@ -181,14 +181,41 @@ def test_a_step_is_timed_without_what_compiles_it(loop, monkeypatch):
         return carry, ()
 
     monkeypatch.setattr(loop_module.time, "monotonic", lambda: now[0])
+    stepper.strategy = "loop"
     monkeypatch.setattr(loop, "stepper", stepper)
     monkeypatch.setattr(loop_module, "MEASURED", 10.0)
     assert loop.seconds_a_step(jax.random.key(0)) == pytest.approx(2.0)
-    assert sum(rounds[1:]) >= 5
+    assert sum(rounds[1:]) >= 5 and set(rounds) == {loop_module.AT_ONCE["loop"]}
     rounds.clear()
     monkeypatch.setattr(loop_module, "requested", lambda: True)
     with pytest.raises(interruption.Interrupted, match="while steps were timed"):
         loop.seconds_a_step(jax.random.key(0))
+
+
+def test_steps_of_a_method_are_timed_and_the_run_is_as_without(
+    loop, unbroken, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop_module, "MEASURED", 0.01)
+    assert 0 < loop.seconds_a_step(jax.random.key(0)) < 60
+    assert run(loop, tmp_path) == unbroken
+
+
+def test_steps_that_fill_the_places_of_views_are_not_timed(tiny, monkeypatch):
+    config = tiny_config(steps=STEPS)
+    config.update_from_flattened_dict({"distill.views": 7, "distill.view_uses": 4})
+    loop = make_loop("dm", config, tiny.host, tiny.network, tiny.normaliser, form=("pixels", 1))
+    now, made = [0.0], [0]
+
+    def stepper(carry, constants, first, count, feeds):
+        now[0] += sum(100.0 if step < 7 else 1.0 for step in range(first, first + count))
+        made[0] += count
+        return carry, ()
+
+    stepper.strategy = "loop"
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(loop, "stepper", stepper)
+    assert loop.seconds_a_step(jax.random.key(0)) == pytest.approx(1.0)
+    assert made[0] % 4 == 0
 
 
 def test_without_any_valid_checkpoint_the_run_begins_again(loop, unbroken, tmp_path):

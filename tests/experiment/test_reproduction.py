@@ -295,5 +295,16 @@ def test_a_budget_of_seconds_is_recorded_as_the_steps_that_it_was(tampered):
         card["settled"] = {"distill.steps": 7}
         files.write_sealed_json(path, card)
     command(folder, "--record", str(folder / "results/tiny"), "--config=configs/digits_lt.py")
-    overrides = reproduction.read(folder / "results" / "manifest.json")["tiny/dm"].overrides
-    assert overrides["distill.steps"] == 7 and "distill.seconds" not in overrides
+    entry = reproduction.read(folder / "results" / "manifest.json")["tiny/dm"]
+    assert entry.overrides["distill.steps"] == 7 and "distill.seconds" not in entry.overrides
+    config = reproduction.config_of(entry)
+    reproduction._place(folder / "results" / "tiny", folder / "placed", config)
+    placed = distilled.load(folder / "placed")[1]
+    assert stages.changed_fields(placed, config) == []
+    assert placed["config"]["distill"]["steps"] == 7
+    for path in (folder / "results" / "tiny").rglob("card.json"):
+        card = files.read_sealed_json(path)
+        card["config"]["recipe"] = "published"
+        files.write_sealed_json(path, card)
+    with pytest.raises(SystemExit, match="cannot be recorded"):
+        command(folder, "--record", str(folder / "results/tiny"), "--config=configs/digits_lt.py")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def test_a_budget_of_seconds_says_how_many_steps_a_method_makes(tmp_path, monkey
     assert "distill.steps" not in distilled.load(tmp_path / "runs" / "random-seed0")[1]["settled"]
     monkeypatch.setattr(loop.Loop, "seconds_a_step", lambda self, key: 0.1)
     assert Experiment(config, tmp_path).settled("dm")["distill.steps"] == 3  # on another machine
+    shutil.rmtree(tmp_path / "settled")  # the set's card says it, too
+    assert Experiment(config, tmp_path).settled("dm")["distill.steps"] == 3
     with pytest.raises(configuration.ConfigError, match=r"distill\.seconds: 1\.0 -> 2\.0"):
         stages.run(quick(**fields | small | {"distill.seconds": 2.0}), tmp_path, stage="distill")
 

@@ -20,9 +20,9 @@ synthetic images in every step, where theirs draw a hundred, and their moving av
 ours with its first part and goes on in steps that leave a layer out. Diversity is that of the
 images as they are, not as they are augmented. Real statistics of whole images that nothing
 augments, and no rolling of synthetic ones. Adam's second moment decays by 0.999, not 0.9. Labels
-are made once, at the final images; students learn them by cross-entropy, where the authors' learn
-logits by squared error and 0.15 times cross-entropy; their rate falls by our schedule, not along a
-cosine. The published rate is scaled from normalised pixels to ours, which lie in [0, 1].
+are made once, at the final images; students learn them by `evaluate.soft_loss`, where the authors'
+learn logits by squared error and 0.15 times cross-entropy; their rate falls by our schedule, not
+along a cosine. The published rate is scaled from normalised pixels to ours, which lie in [0, 1].
 Licence: no licence file.
 Status: tested; the ConvNet alone of the published networks.
 """

@@ -18,9 +18,9 @@ Deviations: the pool's networks take turns as observers and label together, wher
 one of each. Two views agree in their features, without a predictor. The exponent of the class
 weights and the weights of all terms, which the paper does not state, are ours. What is matched is
 read under the recalibrated network, in a second pass. Labels are made once, at the final images;
-students learn them by cross-entropy, where the authors' learn logits by squared error and hard
-labels. Without recipe=published the pool is the one that all methods share, and a network without
-batch norm has nothing to recalibrate.
+students learn them by `evaluate.soft_loss`, where the authors' learn logits by squared error and
+hard labels. Without recipe=published the pool is the one that all methods share, and a network
+without batch norm has nothing to recalibrate.
 Licence: none public; the paper alone.
 Status: tested; no code of its authors to compare with.
 """
