@@ -77,12 +77,18 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> ja
     rows, columns = kernel.shape[:2]
     height = x.shape[1]
     beside = jnp.pad(_beside(x, columns), ((0, 0), (rows // 2,) * 2, (0, 0), (0, 0)))
-    pixels = ((0, 1, 2), (0, 1, 2))
-    found = [
-        jax.lax.dot_general(beside[:, i : i + height], gradient, (pixels, ((), ())))
-        for i in range(rows)
-    ]
-    return jnp.stack(found).reshape(kernel.shape)
+    pixels = gradient.reshape(-1, gradient.shape[-1])
+    found = [beside[:, i : i + height].reshape(len(pixels), -1).T @ pixels for i in range(rows)]
+    return _of_its_kind(kernel, jnp.stack(found).reshape(kernel.shape))
+
+
+def _of_its_kind(leaf: jax.Array, gradient: jax.Array) -> jax.Array:
+    """A parameter's gradient, summed over the devices that share the parameter.
+
+    Inside `jax.shard_map` a gradient of one's own has to be as the parameter is. The transposed sum
+    of the two sees to that; elsewhere it is the gradient as it came.
+    """
+    return jax.vjp(lambda own: own + gradient, leaf)[1](gradient)[0]
 
 
 @jax.custom_vjp
@@ -181,7 +187,7 @@ def _normed_backward(
     to_pixels = factor * scale[None, None, None] * (gradient - mean - normal * slope)
     pixels = normal.shape[1] * normal.shape[2]
     to_scale, to_bias = (pixels * jnp.sum(y, axis=(0, 1, 2)) for y in (slope, mean))
-    return to_pixels, to_scale, to_bias
+    return to_pixels, _of_its_kind(scale, to_scale), _of_its_kind(bias, to_bias)
 
 
 normed.defvjp(_normed_forward, _normed_backward)

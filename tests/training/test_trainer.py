@@ -167,7 +167,7 @@ def test_class_weights_take_over_as_the_training_goes_on(tiny):
     for late in (0.0, 0.5, 1.0):
         given = map(jnp.float32, (logits, labels, real, np.log(prior), late))
         expected = (1 - late**2) * terms.sum() / 4 + late**2 * weighted
-        np.testing.assert_allclose(trainer._cross_entropy(*given), expected, rtol=1e-5)
+        np.testing.assert_allclose(trainer._classification(*given), expected, rtol=1e-5)
 
 
 def test_views_agree_by_their_cosine_and_the_fixed_one_has_no_gradient():
