@@ -28,9 +28,9 @@ _OWN = (
 def keep() -> bool:
     """From now on this process keeps what it frees, for its next allocations.
 
-    What it holds stays at its peak, which is higher by up to twice a step's arrays, as blocks do
-    not always fit where others were: it grows during the first steps. To be called before JAX has
-    threads, whose memory would be apart.
+    What it holds grows during the first steps, as blocks do not always fit where others were, to as
+    much as 2.5 times what a step needs (benchmarks/README.md), and stays there. To be called before
+    JAX has threads, whose memory would be apart.
 
     Returns:
       Whether it does: not where users have set a variable of `_OWN`, nor with another C library.
