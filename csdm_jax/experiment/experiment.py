@@ -337,7 +337,7 @@ class Experiment:
         shape = settings.count, trajectories.length(settings.epochs, every)
         found = trajectories.like(self.network, *shape)
         if cluster.is_first():
-            trainer = self._create_trainer(self.network, settings)
+            trainer = self._create_trainer(self.network, sections.recipe(settings))
             images = self._for_training(self.host, on_host)
             found = trajectories.ensure_trajectories(
                 self._pool_folder,
@@ -429,7 +429,7 @@ class Experiment:
           on_host: whether images stay on the host even where they would fit on the device.
         """
         settings = self.config.extractors
-        trainer = self._create_trainer(network, settings)
+        trainer = self._create_trainer(network, sections.recipe(settings))
         images = self._for_training(host, on_host)
         return extractors.ensure_pool(
             folder,
@@ -510,8 +510,7 @@ class Experiment:
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def _trainer_of(self, architecture: str, recipe: Recipe) -> Trainer:
-        network = self.create_network(architecture)
-        return Trainer(network, recipe, self.normaliser, self.config.parallel)
+        return self._create_trainer(self.create_network(architecture), recipe)
 
     def evaluation_settings(self, kind: Kind = COMMON) -> dict[str, Any]:
         """What one evaluation depends on beside the set and the network's seed."""
@@ -574,8 +573,8 @@ class Experiment:
             kept=kept,
         )
 
-    def _create_trainer(self, network: networks.Network, settings: Any) -> Trainer:
-        return Trainer(network, sections.recipe(settings), self.normaliser, self.config.parallel)
+    def _create_trainer(self, network: networks.Network, recipe: Recipe) -> Trainer:
+        return Trainer(network, recipe, self.normaliser, self.config.parallel)
 
     @functools.cached_property
     def context(self) -> methods.base.Context:
@@ -625,13 +624,14 @@ class Experiment:
 
     def _kept(self, method: str) -> dict[str, Any] | None:
         """What an earlier call has settled for this method and configuration."""
-        path = self._settled_file(method)
+        path, found = self._settled_file(method), None
         try:
             found = files.read_sealed_json(path)
         except FileNotFoundError:
-            return self._said_by_a_card(method)
+            pass
         except files.DamagedError as error:
             files.set_aside(path, error)
+        if found is None:
             return self._said_by_a_card(method)
         return found.get("fields") if found.get("identity") == self._settled_by(method) else None
 
