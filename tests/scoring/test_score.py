@@ -353,6 +353,21 @@ def test_the_plain_recipe_has_neither_augmentation_nor_cutmix(soft_score):
     assert experiment.evaluation_settings(Kind(False))["cutmix"] == 0
 
 
+def test_the_loss_of_soft_labels_is_for_the_set_s_own_labels_alone(soft_score, monkeypatch):
+    experiment, scored, *_ = soft_score
+    kinds = []
+
+    def evaluate_nothing(*arguments, kind, **options):
+        kinds.append(kind)
+        return []
+
+    monkeypatch.setattr(experiment, "evaluate", evaluate_nothing)
+    scorer = Scorer(experiment, scored)
+    for which in ({}, {"augmented": False}, {"hard": True}):
+        scorer._results("convnet", **which)
+    assert kinds == [Kind(soft=True), Kind(False, soft=True), Kind()]
+
+
 def test_random_images_are_as_many_real_ones_of_each_class(soft_score):
     _, _, _, references = soft_score
     balanced, longtailed = references.sets

@@ -65,12 +65,18 @@ def test_the_squared_error_is_that_of_centred_logits():
 def test_a_network_learns_the_logits_of_soft_labels(tiny, key):
     sure = 0.8 * targets_of(tiny.data) + 0.2 / 3
     recipe = dataclasses.replace(RECIPE, loss="squared_error", epochs=16)
-    trainer = Trainer(tiny.network, recipe, tiny.normaliser)
-    logits, _ = tiny.network.apply(
-        trainer.fit(key, tiny.data.images, sure), tiny.normaliser(tiny.data.images)
+    trainer, losses = Trainer(tiny.network, recipe, tiny.normaliser), []
+    params = trainer.fit(
+        key,
+        tiny.data.images,
+        sure,
+        on_report=lambda epoch, params, loss: losses.append(loss),
     )
+    logits, _ = tiny.network.apply(params, tiny.normaliser(tiny.data.images))
     own = jnp.argmax(logits, -1) == tiny.data.labels
     assert own.all() and float(jnp.mean(squared_error(logits, sure))) < 0.3
+    entropy = -jnp.sum(sure[0] * jnp.log(sure[0]))
+    assert losses[-1] < 0.8 * entropy  # than which no cross-entropy is less
 
 
 def test_one_key_gives_one_network(tiny, key):
