@@ -400,13 +400,12 @@ class Matching:
           supplied: what `needs` ask for.
         """
 
-        @jax.jit
-        def norms(stored: Stored, reading: Reading) -> jax.Array:
+        @jax.jit  # of one term at a time: what takes long is to compile, on a GPU above all
+        def norm(own: jax.Array, stored: Stored, reading: Reading) -> jax.Array:
             _, pullback, _ = jax.vjp(
                 lambda images: self.terms(images, reading), stored, has_aux=True
             )
-            each = (pullback((jnp.float32(own), jnp.float32(1 - own)))[0] for own in (1, 0))
-            return jnp.stack([optax.tree.norm(gradient) for gradient in each])
+            return optax.tree.norm(pullback((own, 1 - own))[0])
 
         context, keys = self._context, jax.random.split(root_key("loss scale", 0), DRAWS + 1)
         draw_rows, copy = jax.jit(self._draw), context.devices.copy
@@ -416,7 +415,7 @@ class Matching:
         for index, key in enumerate(keys[1:]):
             real, own_key = copy(self._real_of(index, key, draw_rows))
             reading = Reading(given, memory, real, own_key, queue)
-            found.append(np.asarray(norms(stored, reading)))
+            found.append([float(norm(jnp.float32(own), stored, reading)) for own in (1, 0)])
         return np.asarray(found, np.float64)
 
     def _real_of(
