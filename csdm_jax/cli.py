@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,18 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand. Returns the exit code."""
+    """Runs a subcommand. Returns the exit code: 1, without a traceback, if nobody reads on."""
+    try:
+        try:
+            return _run(argv)
+        finally:  # a command may leave by SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:  # as in `csdm --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("-h", "--help", "help"):
         print(usage())

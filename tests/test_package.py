@@ -138,6 +138,16 @@ def test_the_command_lists_its_subcommands_and_names_the_nearest(capsys):
     assert "did you mean 'distil'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["report", "--help"]])
+def test_output_that_nobody_reads_on_leaves_no_traceback(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "csdm_jax.cli", *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert done.returncode == 1 and not done.stderr
+
+
 def test_a_missing_package_of_ours_is_no_missing_extra():
     with pytest.raises(ModuleNotFoundError, match=r"csdm_jax\.nothing"), extras.needed("distil"):
         import csdm_jax.nothing  # noqa: F401
