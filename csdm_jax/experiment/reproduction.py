@@ -108,7 +108,8 @@ def read(manifest: Path) -> dict[str, Entry]:
 
 def _shipped(config: str) -> Any:
     """A configuration as it comes with the project, whatever the working directory holds."""
-    return configuration.load(str(shipped.config(config) or config))
+    file, colon, argument = config.partition(":")
+    return configuration.load(f"{shipped.config(file) or file}{colon}{argument}")
 
 
 def config_of(entry: Entry) -> Any:

@@ -22,7 +22,8 @@ def configs() -> list[str]:
 
 def config(name: str) -> Path | None:
     """The file of a configuration, given by its name, or as `configs/NAME.py`; None for others."""
-    stem = Path(name).stem if Path(name).parent == Path("configs") else name
+    path = Path(name)
+    stem = path.stem if path.parent == Path("configs") and path.suffix == ".py" else name
     return root() / "configs" / f"{stem}.py" if stem in configs() else None
 
 
