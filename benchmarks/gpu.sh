@@ -11,7 +11,8 @@ mkdir -p "$out"
 # JAX and PyTorch share the memory of the card.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 # A second call does not compile again what the first has compiled.
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-${TMPDIR:-/tmp}/csdm_jax-benchmarks}"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/csdm_jax/benchmarks"
+export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$cache}"
 python - <<'PY'
 import jax, torch
 assert jax.default_backend() == "gpu", f"jax sees {jax.devices()}: install jax[cuda]"

@@ -2,7 +2,8 @@
 
 Command: `python -m csdm_jax.main --config=configs/cifar10_lt.py:imb=100,ipc=10`
 CPU preset: `--config=configs/cifar10_lt.py:imb=100,ipc=10,cpu`
-Results of the CPU preset: results/methods/README.md; of the default: results/cifar10_lt_h100.
+Results of the CPU preset: results/cifar10_lt_cpu/README.md; of the default:
+results/cifar10_lt_h100/README.md.
 """
 
 from csdm_jax.experiment import config as configuration

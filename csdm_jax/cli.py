@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import runpy
+import select
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -56,9 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
         finally:  # a command may leave by SystemExit
             sys.stdout.flush()
-    except BrokenPipeError:  # as in `csdm --help | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        if not _unread(sys.stdout.fileno()):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left
         return 1
+
+
+def _unread(output: int) -> bool:
+    """Whether this file is a pipe whose reader is gone, as in `csdm --help | head -1`."""
+    poll = select.poll()
+    poll.register(output, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -148,6 +148,15 @@ def test_output_that_nobody_reads_on_leaves_no_traceback(arguments):
     assert done.returncode == 1 and not done.stderr
 
 
+def test_a_pipe_that_is_not_the_output_s_is_not_passed_over(monkeypatch):
+    def broken(argv):
+        raise BrokenPipeError("of a worker")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    with pytest.raises(BrokenPipeError, match="of a worker"):
+        cli.main(["distil"])
+
+
 def test_a_missing_package_of_ours_is_no_missing_extra():
     with pytest.raises(ModuleNotFoundError, match=r"csdm_jax\.nothing"), extras.needed("distil"):
         import csdm_jax.nothing  # noqa: F401
