@@ -69,7 +69,7 @@ def _chosen(names: list[str], config: Any) -> list[str]:
 
 def _can_work(name: str, config: Any) -> bool:
     try:
-        methods.check(name, configuration.published(config, name))
+        methods.check(name, configuration.of_method(config, name))
     except ValueError as error:
         logging.warning("%s is left out: %s", name, error)
         return False

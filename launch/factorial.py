@@ -1,7 +1,8 @@
 """What matters on a long tail: a factorial experiment over metric, extractors, start and labels.
 
-    python launch/factorial.py DATA_DIR OUT digits|cifar10 [-- FLAGS of csdm distil for every run]
-    python launch/factorial.py DATA_DIR OUT digits|cifar10 --analyse
+    python launch/factorial.py OUT digits [-- FLAGS of csdm distil for every run]
+    python launch/factorial.py OUT cifar10 [-- --data_dir=DATA_DIR ...]
+    python launch/factorial.py OUT digits|cifar10 --analyse
 
 Every run distils with the seeds 0 and 1 and is tested on tuning images, with hard labels and with
 soft ones of its extractors, corrected by ADSA's rule: the test set is not looked at. Finished runs
@@ -294,7 +295,6 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data_dir", type=paths.given, help="folder of the data sets")
     parser.add_argument("out", type=paths.given, help="folder of the experiment")
     parser.add_argument("design", choices=DESIGNS)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
@@ -305,7 +305,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.set_verbosity(logging.INFO)
     design = DESIGNS[options.design]
     given = [f"--config={design.config}", f"--sweep={design.sweep}", f"--out={options.out}"]
-    every = [f"--data_dir={options.data_dir}", *COMMON, *design.flags, *options.flags]
+    every = [*COMMON, *design.flags, *options.flags]
     with command_line.reported(), interruption.handled():
         swept = sweep.parse([*given, f"--jobs={options.jobs}", "--", *every])
         _, runs, flags = sweep.plan(swept)

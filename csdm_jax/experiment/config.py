@@ -20,12 +20,22 @@ from csdm_jax.distillation.methods import METHODS
 from csdm_jax.evaluation import settings as evaluation_settings
 from csdm_jax.networks import settings as network_settings
 from csdm_jax.runtime import shipped
-from csdm_jax.runtime.fields import TEXT, Field, Rule, choice, flatten, several
+from csdm_jax.runtime.fields import RATE, TEXT, Field, Rule, choice, flatten, several
 from csdm_jax.training import settings as training_settings
 
 
 class ConfigError(ValueError):
     """A field of the configuration breaks its rule."""
+
+
+def _rate_of(text: str) -> tuple[str, float] | None:
+    """Method and rate of "METHOD=RATE"; None for another text."""
+    name, _, value = text.partition("=")
+    try:
+        rate = float(value)
+    except ValueError:
+        return None
+    return (name, rate) if name in METHODS and RATE.accepts(rate) else None
 
 
 RECIPES = ("ours", "published")
@@ -37,6 +47,16 @@ FIELDS = {
     # "ours": one protocol for all methods; "published": with each method the settings that its
     # authors published for it, in place of this configuration's.
     "recipe": Field("ours", choice(RECIPES)),
+    # Methods with a distill.learning_rate of their own: see launch/rates.py, which finds them.
+    "rates": Field(
+        (),
+        several(
+            Rule(
+                f"a text METHOD=RATE, of a registered method and {RATE.words}",
+                lambda v: isinstance(v, str) and _rate_of(v) is not None,
+            )
+        ),
+    ),
 }
 
 
@@ -70,6 +90,7 @@ BOOKKEEPING = (
 MAY_CHANGE = (
     *BOOKKEEPING,
     "baselines",
+    "rates",  # each method's run has its own as distill.learning_rate
     "parallel",
     "distill.seeds",
     "distill.steps",
@@ -113,17 +134,28 @@ def load(text: str) -> ml_collections.ConfigDict:
     return names["get_config"](argument)
 
 
-def published(config: Any, method: str) -> Any:
+def of_method(config: Any, method: str) -> Any:
     """The configuration with which a method is run.
 
-    The same one, or under `recipe=published` a copy with the settings that its authors published.
+    The same one, or a copy with what is the method's own: fields that belong to it where the
+    configuration leaves them at their defaults, the settings that its authors published under
+    `recipe=published`, and its rate among `rates`.
     """
-    settings = METHODS[method].published
-    if config.recipe != "published" or not settings:
+    kind, defaults = METHODS[method], schema()
+    own = {
+        name: value
+        for name, value in kind.own.items()
+        if flatten(config)[name] == defaults[name].default
+    }
+    if config.recipe == "published":
+        own |= kind.published
+    if (rate := dict(filter(None, map(_rate_of, config.rates))).get(method)) is not None:
+        own["distill.learning_rate"] = rate
+    if not own:
         return config
-    own = config.copy_and_resolve_references()
-    own.update_from_flattened_dict(dict(settings))
-    return own
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(own)
+    return changed
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -157,6 +189,8 @@ def overrides(base: Any, config: Any) -> dict[str, Any]:
     changed = {n: v for n, v in now.items() if n not in MAY_CHANGE and before.get(n) != v}
     if before["distill.seeds"][:1] != now["distill.seeds"][:1]:
         changed["distill.seeds"] = now["distill.seeds"]
+    if before["rates"] != now["rates"]:
+        changed["rates"] = now["rates"]
     return changed
 
 
@@ -225,6 +259,9 @@ def validate(config: Any) -> None:
             f"config.baselines = {flat['baselines']!r}: it must not name config.method "
             f"{flat['method']!r}, which is run anyway"
         )
+    named = [text.partition("=")[0] for text in flat["rates"]]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise ConfigError(f"config.rates names {twice[0]} twice: give it one rate")
 
 
 def parse_argument(argument: str | None, **defaults: Any) -> dict[str, Any]:

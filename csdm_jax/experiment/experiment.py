@@ -184,16 +184,16 @@ class Experiment:
         for method in (config.method, *config.baselines):
             methods.check(method, config)
             if self.sketched is not None:
-                self.sketched.check(configuration.published(config, method), method)
+                self.sketched.check(configuration.of_method(config, method), method)
             self.of(method)
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def of(self, method: str) -> Experiment:
-        """The experiment as a method is run in it: with its published settings, if asked for."""
-        config = configuration.published(self.config, method)
+        """The experiment as a method is run in it: with what is the method's own."""
+        config = configuration.of_method(self.config, method)
         if self.base is not None or config is self.config:
             return self
-        if not self.dataset.name.startswith("cifar"):
+        if config.recipe == "published" and not self.dataset.name.startswith("cifar"):
             logging.warning("what was published for %s, for CIFAR, is used on other data", method)
         return Experiment(config, self.workdir, self)
 

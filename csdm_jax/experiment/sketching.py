@@ -59,7 +59,7 @@ def write(
       OSError: when the file exists or cannot be written.
     """
     _check_new(out)
-    config = configuration.published(config, config.method).copy_and_resolve_references()
+    config = configuration.of_method(config, config.method).copy_and_resolve_references()
     config.distill.sketches, config.baselines = "", ()
     if "distill.loss_scale" in methods.kind(config.method).fields:
         config.distill.loss_scale = 1.0  # no view depends on it

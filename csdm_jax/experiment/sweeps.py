@@ -233,7 +233,7 @@ def _is_scored(folder: Path, config: Any) -> bool:
         and _is_evaluated(soft, config)
         and _is_evaluated(folder, config)
         and _folder(card["config"]["data"]["data_dir"]) == _folder(config.data.data_dir)
-        and not stages.changed_fields(card, configuration.published(config, card["method"]))
+        and not stages.changed_fields(card, configuration.of_method(config, card["method"]))
         and card["config"]["distill"]["steps"] == config.distill.steps
     )
 

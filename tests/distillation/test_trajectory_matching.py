@@ -332,7 +332,13 @@ def test_a_student_without_an_expert_is_refused(name, wrong, words):
 
 def test_labels_begin_with_what_right_experts_say():
     said = np.array([[[2.0, 1.0], [3.0, 0.0]], [[4.0, 1.0], [1.0, 0.0]]])  # two experts, two images
-    np.testing.assert_array_equal(datm._mean_of_right(said, np.array([0, 1])), [[3, 1], [0, 0]])
+    np.testing.assert_array_equal(datm._mean_of_right(said, np.array([0, 1])), [[3, 1], [0, 2]])
+
+
+def test_where_no_expert_is_right_the_class_takes_the_place_of_the_largest():
+    said = np.array([[[5.0, 1.0, -2.0]], [[3.0, 2.0, 0.0]]])
+    for own, wanted in ((2, [-1, 1.5, 4]), (1, [1.5, 4, -1]), (0, [4, 1.5, -1])):
+        np.testing.assert_array_equal(datm._mean_of_right(said, np.array([own])), [wanted])
 
 
 def test_running_statistics_are_not_compared():

@@ -128,6 +128,51 @@ def test_two_published_methods_keep_apart(tmp_path, monkeypatch):
     assert "published recipe" in (tmp_path / "table.md").read_text()
 
 
+def test_a_method_has_the_rate_that_it_is_given_and_the_others_the_common_one():
+    config = small("dm", baselines=("mmd",), rates=("mmd=0.5",))
+    experiment = Experiment(config, "unused")
+    assert experiment.of("dm") is experiment
+    assert experiment.of("mmd").config.distill.learning_rate == 0.5
+    assert experiment.of("mmd").identity("mmd", 0)["distill.learning_rate"] == 0.5
+    alone = Experiment(small("dm"), "unused")
+    assert experiment.identity("dm", 0) == alone.identity("dm", 0)  # finished runs stay
+    assert configuration.overrides(small("dm"), config) == {"rates": ("mmd=0.5",)}
+    config.recipe = "published"
+    assert configuration.of_method(config, "mmd").distill.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        (("mmd",), "a text METHOD=RATE, of a registered method and a number in"),
+        (("mmd=0",), "a text METHOD=RATE"),
+        (("mmd=much",), "a text METHOD=RATE"),
+        (("nobody=0.1",), "a text METHOD=RATE"),
+        (("mmd=0.1", "mmd=0.2"), "config.rates names mmd twice: give it one rate"),
+    ],
+)
+def test_a_rate_that_cannot_be_is_refused(rates, words):
+    config = small("dm")
+    config.rates = rates
+    with pytest.raises(configuration.ConfigError, match=words):
+        configuration.validate(config)
+
+
+def test_what_belongs_to_a_method_is_set_under_any_recipe_where_it_is_left_open():
+    config = small("dm", baselines=("rldd",))
+    for recipe in configuration.RECIPES:
+        config.recipe = recipe
+        own = configuration.of_method(config, "rldd").extractors
+        assert (own.consistency, own.reweighting) == (1.0, 1.0)
+    config.extractors.consistency = 0.5
+    own = configuration.of_method(config, "rldd").extractors
+    assert (own.consistency, own.reweighting) == (0.5, 1.0)
+    config.recipe = "ours"
+    experiment = Experiment(config, "unused")
+    assert experiment.of("dm") is experiment
+    assert experiment.of("dm").config.extractors.reweighting == 0.0
+
+
 def test_a_run_of_before_a_method_s_fields_is_the_same_run():
     flat = configuration.flatten(small("dm"))
     before = {name: value for name, value in flat.items() if name != "mmd.coef0"}

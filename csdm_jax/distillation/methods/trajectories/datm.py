@@ -10,8 +10,8 @@ Source: Guo et al. 2024, Towards Lossless Dataset Distillation via Difficulty-Al
 Matching.
 Cost: as MTT; the training set once through the experts that judge the first images.
 Deviations: the step size changes as in MTT; no whitening; images stay in [0, 1]; at most five
-experts judge; a class in which they are right about too few images gives others, one that is too
-small the same images again.
+experts judge; a class in which they are right about too few images gives others, whose labels are
+the experts' with two logits exchanged, one that is too small the same images again.
 Licence: no licence file
 Status: tested; published settings for CIFAR-10 at ten images a class.
 """
@@ -88,7 +88,9 @@ class SoftTrajectories(TrajectoryMatching):
     def first_labels(self, stored: Stored, supplied: tuple[Any, ...]) -> jax.Array:
         """The mean logits of the experts that are right about an image, and that over its tiles.
 
-        Where none is right, 0: a long tail's experts say "head", which is no label to begin with.
+        Where none is right, as is common in a long tail, the mean of all with the logit of the
+        image's class and the largest in each other's places: as sure of the class as the experts
+        are of the one that they take it for.
         """
         decoded = np.asarray(self._context.parameterisation.decode(stored))
         own = np.repeat(self._hard, len(decoded) // len(self._hard))
@@ -103,9 +105,17 @@ class SoftTrajectories(TrajectoryMatching):
 
 
 def _mean_of_right(said: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """float32 `[n, K]`: of logits `[J, n, K]` the mean of those whose largest is `own`, or 0."""
+    """float32 `[n, K]`: of logits `[J, n, K]` the mean of those whose largest is `own`.
+
+    Where there is none, the mean of all, its largest entry and that of `own` exchanged.
+    """
     right = (said.argmax(2) == own)[:, :, None]
-    return (np.sum(said * right, axis=0) / np.maximum(right.sum(0), 1)).astype(np.float32)
+    mean = np.sum(said * right, axis=0) / np.maximum(right.sum(0), 1)
+    exchanged, rows = said.mean(0), np.arange(len(own))
+    largest = exchanged.argmax(1)
+    ends = exchanged[rows, largest], exchanged[rows, own]
+    exchanged[rows, own], exchanged[rows, largest] = ends
+    return np.where(right.any(0), mean, exchanged).astype(np.float32)
 
 
 def _random_but_best(key: jax.Array, right: np.ndarray) -> Callable[[int, slice, int], np.ndarray]:

@@ -1,0 +1,50 @@
+"""`launch/rates.py` and `config.rates`: a learning rate for each method."""
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+from csdm_jax.experiment import config as configuration
+from csdm_jax.experiment import sweeps
+from tests.finished import write_run
+
+RATES = runpy.run_path(str(Path(__file__).parent.parent / "launch" / "rates.py"))
+FOUND = {"dc": {0.01: 50.0, 0.001: 61.04, 0.1: 61.04}, "mtt": {0.01: 70.0, 0.001: 12.0}}
+
+
+def test_the_best_rate_is_taken_and_of_equal_ones_the_lowest():
+    assert RATES["best"](FOUND) == {"dc": 0.001, "mtt": 0.01}
+
+
+def test_the_table_marks_what_lies_at_an_end_of_the_grid():
+    assert RATES["table"](FOUND).splitlines()[:4] == [
+        "| method | 0.001 | 0.01 | 0.1 |",
+        "|---|---|---|---|",
+        "| dc | **61.0** (!) | 50.0 | 61.0 |",
+        "| mtt | 12.0 | **70.0** | - |",
+    ]
+    assert "(!)" not in RATES["table"]({"dc": {0.1: 1.0}}).splitlines()[2]
+
+
+def test_the_flag_is_a_tuple_that_the_configuration_takes():
+    flag = RATES["flag"]({"dc": 0.001, "mtt": 3e-4})
+    assert flag == "\"--config.rates=('dc=0.001','mtt=0.0003',)\""
+    config = configuration.load("digits_lt")
+    config.rates = ast.literal_eval(flag.strip('"').partition("=")[2])
+    configuration.validate(config)
+    assert configuration.of_method(config, "mtt").distill.learning_rate == 3e-4
+
+
+def test_only_runs_on_tuning_images_count(tmp_path, monkeypatch):
+    config = configuration.load("digits_lt")
+    config.baselines, config.distill.seeds = (), (0,)
+    axes = sweeps.parse("config.distill.learning_rate=0.01,0.1")
+    runs = sweeps.plan(config, axes, tmp_path)
+    monkeypatch.setattr(sweeps, "is_finished", lambda run: run is runs[0])
+    write_run(runs[0].workdir, "csdm", 0, [70.0, 80.0], on="tuning")
+    assert RATES["measured"](runs) == {"csdm": {0.01: 75.0}}
+    write_run(runs[0].workdir, "csdm", 0, [70.0])
+    with pytest.raises(ValueError, match="was tested on the test set: nothing is chosen there"):
+        RATES["measured"](runs)
