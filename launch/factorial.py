@@ -4,9 +4,10 @@
     python launch/factorial.py OUT cifar10 [-- --data_dir=DATA_DIR ...]
     python launch/factorial.py OUT digits|cifar10 --analyse
 
-Every run distils with the seeds 0 and 1 and is tested on tuning images, with hard labels and with
-soft ones of its extractors, corrected by ADSA's rule: the test set is not looked at. Finished runs
-are skipped, so the same command goes on after a stop; the runs share the pools in OUT/pool.
+A run is tested on tuning images, with hard labels and with soft ones of its extractors, corrected
+by ADSA's rule: the test set is not looked at. Half the runs have the distillation seed 0 and half
+the seed 1, in blocks that no effect of the analysis is mixed up with. Finished runs are skipped, so
+the same command goes on after a stop; the runs share the pools in OUT/pool.
 
 digits: all 512 combinations on digits_lt. cifar10: 64 of them at the cpu preset of CIFAR-10-LT,
 with fewer steps and epochs of evaluation. These are the orthogonal array of strength 3 whose
@@ -76,10 +77,11 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Of every factor its levels, and what each sets; the numbers of steps are the design's."""
 LABELS = ("hard", "soft")
+BLOCK = ("schedule", "training", "steps")
+"""Factors whose numbers of levels, added up, are even or odd as the seed is."""
 Point = dict[str, str]
 """The level of every factor, but for the labels."""
 COMMON = (
-    "--config.distill.seeds=0,1",
     "--config.evaluate.on=tuning",
     "--config.evaluate.soft_labels=True",
     "--config.evaluate.soft_correction=adsa",
@@ -139,10 +141,15 @@ class Design:
         every = itertools.combinations(self.levels, 2)
         return [pair for pair in every if self.whole or {"metric", "labels"} & {*pair}]
 
+    def seed(self, point: Point) -> int:
+        """The distillation seed of a point, 0 or 1: a part of the interaction of three factors."""
+        return sum([*self.factors[name]].index(point[name]) for name in BLOCK) % 2
+
     def fields(self, point: Point) -> dict[str, Any]:
         """What a point sets."""
         parts = (self.factors[name][level] for name, level in point.items())
-        return {field: value for part in parts for field, value in part.items()}
+        own = {field: value for part in parts for field, value in part.items()}
+        return own | {"distill.seeds": (self.seed(point),)}
 
     @property
     def sweep(self) -> str:
@@ -231,9 +238,9 @@ def table(found: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int
     lines += [_line(one) for one in clear]
     lines += [
         "",
-        f"{sets // seeds} of {total} runs with {seeds} seeds each. Points of accuracy on tuning "
+        f"{sets} of {total} runs, {seeds} seeds as blocks. Points of accuracy on tuning "
         f"images, last epoch, against the mean over all levels, {mean:.1f} %; an interaction is "
-        "what two levels add beyond their effects. A mixed model, the set of a run and a seed "
+        "what two levels add beyond their effects. A mixed model, the set of a run "
         f"being the group. Of {len(others)} interactions those are shown whose interval leaves 0 "
         "out, as that of one in twenty does by chance.",
     ]
