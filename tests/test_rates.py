@@ -11,7 +11,7 @@ from csdm_jax.experiment import sweeps
 from tests.finished import write_run
 
 RATES = runpy.run_path(str(Path(__file__).parent.parent / "launch" / "rates.py"))
-FOUND = {"dc": {0.01: 50.0, 0.001: 61.04, 0.1: 61.04}, "mtt": {0.01: 70.0, 0.001: 12.0}}
+FOUND = {"dc": {0.01: 50.0, 0.1: 61.04, 0.001: 61.04}, "mtt": {0.01: 70.0, 0.001: 12.0}}
 
 
 def test_the_best_rate_is_taken_and_of_equal_ones_the_lowest():
@@ -25,6 +25,8 @@ def test_the_table_marks_what_lies_at_an_end_of_the_grid():
         "| dc | **61.0** (!) | 50.0 | 61.0 |",
         "| mtt | 12.0 | **70.0** | - |",
     ]
+    lines = RATES["table"]({"dc": {0.1: 2.0, 0.01: 1.0}, "mtt": {0.1: 3.0}}).splitlines()
+    assert lines[2:4] == ["| dc | 1.0 | **2.0** (!) |", "| mtt | - | **3.0** (!) |"]
     assert "(!)" not in RATES["table"]({"dc": {0.1: 1.0}}).splitlines()[2]
 
 
