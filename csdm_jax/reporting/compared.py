@@ -34,14 +34,26 @@ BEST_FIRST = (
     *GROUPS,
     "soft labels",
 )
-COSTS = ("steps", "s a step", "distillation and evaluation, s", "peak memory, MiB", "stored, kB")
+COSTS = (
+    "rate",
+    "steps",
+    "s a step",
+    "distillation and evaluation, s",
+    "peak memory, MiB",
+    "stored, kB",
+)
 PAIRS = ("first", "second", "second - first", "95 % interval", "p", "p, corrected")
 NOTE = (
     "Test accuracy of the last epoch in percent; soft labels: of the same images with class "
     "probabilities by the mean of the extractors. Intervals and p: Student's over distillation "
     "seeds, p corrected for the number of pairs by Holm's rule. Seconds are of this machine, the "
     "extractors' training not among them. Peak memory is the program's up to the end of the "
-    "method's distillation; methods that ran after a larger one in one program show its."
+    "method's distillation; methods that ran after a larger one in one program show its. rate: "
+    "distill.learning_rate."
+)
+FEW = (
+    " With two seeds a difference that happens to be the same in both has a p near 0: among many "
+    "pairs such a p is to be expected, and says nothing."
 )
 CAPTION = "Test accuracy after the last epoch; lines: 95 % interval over distillation seeds."
 
@@ -99,13 +111,17 @@ def text(found: dict[str, Any]) -> str:
     for one in _tables(found).values():
         if one["rows"]:
             lines += [*markdown(one["header"], one["rows"]), ""]
-    return "\n".join([*lines, NOTE]) + "\n"
+    return "\n".join([*lines, _note(found)]) + "\n"
 
 
 def section(found: dict[str, Any]) -> dict[str, Any]:
     """The numbers for the page: its three tables, the chart with its caption, and a note."""
     drawn = figures.ranking("ranking", *_ranked(found))
-    return _tables(found) | {"figure": (Markup(drawn), CAPTION), "note": NOTE}
+    return _tables(found) | {"figure": (Markup(drawn), CAPTION), "note": _note(found)}
+
+
+def _note(found: dict[str, Any]) -> str:
+    return NOTE + (FEW if any(row["seeds"] == 2 for row in found["methods"]) else "")
 
 
 def _tables(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -212,6 +228,7 @@ def _costs(folders: Sequence[Path]) -> dict[str, Any]:
     stored += result.labels.size * 4 if result.soft else 0
     return {
         "labels": result.label_kind,
+        "rate": card["config"]["distill"].get("learning_rate") if steps else None,
         "steps": steps,
         "seconds_a_step": float(np.mean(spent)) / steps if steps else None,
         "seconds": round(float(np.mean([_seconds(one) for one in timings])), 1),
@@ -259,6 +276,7 @@ def _cost_cells(row: dict[str, Any]) -> list[str]:
     step = row["seconds_a_step"]
     return [
         row["method"],
+        "-" if row["rate"] is None else f"{row['rate']:g}",
         str(row["steps"] or "-"),
         "-" if step is None else f"{step:.3g}",
         f"{row['seconds']:.1f}",

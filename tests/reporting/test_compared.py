@@ -8,6 +8,7 @@ from scipy import stats
 
 from csdm_jax.reporting import compared
 from csdm_jax.sets import distilled, tracks
+from csdm_jax.storage import files
 from tests.finished import write_run
 
 ACCURACIES = {  # of two networks, by distillation seed
@@ -56,6 +57,21 @@ def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
     assert (row["steps"], row["seconds_a_step"], row["seconds"]) == (20, 30 / 20, 37.5)
     assert row["peak_bytes"] == 2_000_000_000
     assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
+    assert row["rate"] is None  # a card of before it was kept
+    card = files.read_sealed_json(workdir / "runs" / "dm-seed0" / distilled.CARD)
+    card["config"]["distill"]["learning_rate"] = 0.003
+    files.write_sealed_json(workdir / "runs" / "dm-seed0" / distilled.CARD, card)
+    found = compared.compared(workdir, ["random", "dm"])
+    assert {one["method"]: one["rate"] for one in found["methods"]} == {"random": None, "dm": 0.003}
+    assert "| dm | 0.003 | 20 | 1.5 |" in compared.text(found)
+
+
+def test_two_seeds_come_with_a_warning_about_p(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "runs" / f"dm-seed{seed}", "dm", seed, [50.0 + seed])
+    assert "says nothing" in compared.text(compared.compared(tmp_path, ["dm"]))
+    write_run(tmp_path / "runs" / "dm-seed2", "dm", 2, [50.0])
+    assert "says nothing" not in compared.text(compared.compared(tmp_path, ["dm"]))
 
 
 def test_soft_labels_of_the_shared_teacher_have_a_column(workdir):
