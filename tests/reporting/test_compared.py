@@ -58,9 +58,12 @@ def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
     assert row["peak_bytes"] == 2_000_000_000
     assert row["stored_bytes"] == 6 * 8 * 8 * 3 * 4  # hard labels cost nothing
     assert row["rate"] is None  # a card of before it was kept
-    card = files.read_sealed_json(workdir / "runs" / "dm-seed0" / distilled.CARD)
-    card["config"]["distill"]["learning_rate"] = 0.003
-    files.write_sealed_json(workdir / "runs" / "dm-seed0" / distilled.CARD, card)
+    for name in ("dm-seed0", "random-seed0"):
+        card = files.read_sealed_json(workdir / "runs" / name / distilled.CARD)
+        card["config"]["distill"]["learning_rate"] = 0.003
+        files.write_sealed_json(workdir / "runs" / name / distilled.CARD, card)
+    for path in workdir.glob("runs/random-*/timings.json"):
+        files.write_sealed_json(path, {"distillation": 0.0})  # a selection makes no steps
     found = compared.compared(workdir, ["random", "dm"])
     assert {one["method"]: one["rate"] for one in found["methods"]} == {"random": None, "dm": 0.003}
     assert "| dm | 0.003 | 20 | 1.5 |" in compared.text(found)
