@@ -1,8 +1,8 @@
-"""What matters on a long tail: a factorial experiment over metric, extractors, start and labels.
+r"""What matters on a long tail: a factorial experiment over metric, extractors, start and labels.
 
-    python launch/factorial.py OUT digits [-- FLAGS of csdm distil for every run]
-    python launch/factorial.py OUT cifar10 [-- --data_dir=DATA_DIR ...]
-    python launch/factorial.py OUT digits|cifar10 --analyse
+    python launch/factorial.py --out=OUT --design=digits|cifar10 [--jobs=2] \
+      [-- FLAGS of csdm distil for every run, as --data_dir=DATA_DIR]
+    python launch/factorial.py --out=OUT --design=digits|cifar10 --analyse
 
 A run is tested on tuning images, with hard labels and with soft ones of its extractors, corrected
 by ADSA's rule: the test set is not looked at. Half the runs have the distillation seed 0 and half
@@ -302,8 +302,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=paths.given, help="folder of the experiment")
-    parser.add_argument("design", choices=DESIGNS)
+    parser.add_argument("--out", type=paths.given, required=True, help="folder of the experiment")
+    parser.add_argument("--design", choices=DESIGNS, required=True, help="which of the two")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--analyse", action="store_true", help="only analyse what is finished")
     parser.add_argument("flags", nargs="*", help="behind --: flags of csdm distil")

@@ -1,7 +1,7 @@
-"""A learning rate for each method, all chosen from one grid and on tuning images.
+r"""A learning rate for each method, all chosen from one grid and on tuning images.
 
-    python launch/rates.py OUT --config=digits_lt --methods=dc,mtt,csdm --rates=0.001,0.003,0.01 \
-      [--jobs=2] [-- FLAGS of csdm distil for every run]
+    python launch/rates.py --out=OUT --config=digits_lt --methods=dc,mtt,csdm \
+      --rates=0.001,0.003,0.01 [--jobs=2] [-- FLAGS of csdm distil for every run]
 
 Every method distils with every rate, and is tested on tuning images: the test set is not looked at.
 The rate with the best mean of the last epoch is taken, of equal ones the lowest. The script prints
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=paths.given, help="folder of the runs")
+    parser.add_argument("--out", type=paths.given, required=True, help="folder of the runs")
     parser.add_argument("--config", required=True, help="NAME or FILE, with its arguments")
     parser.add_argument("--methods", required=True, help="names, joined by commas")
     parser.add_argument("--rates", required=True, help=f"values of {RATE}, joined by commas")

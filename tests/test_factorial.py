@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from csdm_jax import sweep
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import experiment, sweeps
 from csdm_jax.sets import distilled, tracks
@@ -124,3 +125,15 @@ def test_a_finished_run_gives_a_row_a_set_and_kind_of_labels(tmp_path, monkeypat
     write_run(runs[3].workdir, "csdm", 0, [50.0])
     with pytest.raises(ValueError, match="was tested on the test set: settings are not chosen"):
         FACTORIAL["measured"](design, runs)
+
+
+def test_the_command_passes_on_what_stands_behind_the_dashes(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep, "plan", lambda options: seen.append(options) or ([], [], []))
+    monkeypatch.setattr(sweep, "start", lambda options, runs, flags: 3)
+    given = ["--design=cifar10", "--jobs=1", "--", "--data_dir=somewhere"]
+    assert FACTORIAL["main"]([f"--out={tmp_path}", *given]) == 3
+    (options,) = seen
+    assert (options.jobs, options.out) == (1, tmp_path)
+    assert options.flags[-1] == "--data_dir=somewhere"
+    assert {*FACTORIAL["COMMON"], *DESIGNS["cifar10"].flags} < {*options.flags}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from csdm_jax import sweep
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import sweeps
 from tests.finished import write_run
@@ -50,3 +51,15 @@ def test_only_runs_on_tuning_images_count(tmp_path, monkeypatch):
     write_run(runs[0].workdir, "csdm", 0, [70.0])
     with pytest.raises(ValueError, match="was tested on the test set: nothing is chosen there"):
         RATES["measured"](runs)
+
+
+def test_the_command_passes_on_what_stands_behind_the_dashes(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep, "plan", lambda options: seen.append(options) or ([], [], []))
+    monkeypatch.setattr(sweep, "start", lambda options, runs, flags: 3)
+    given = ["--methods=dc,mtt", "--rates=0.1,0.2", "--jobs=2", "--", "--config.distill.ipc=1"]
+    assert RATES["main"]([f"--out={tmp_path}", "--config=digits_lt", *given]) == 3
+    (options,) = seen
+    assert options.sweep == "config.method=dc,mtt config.distill.learning_rate=0.1,0.2"
+    assert (options.jobs, options.config, options.out) == (2, "digits_lt", tmp_path)
+    assert options.flags == ["--config.evaluate.on=tuning", "--config.distill.ipc=1"]
