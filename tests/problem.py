@@ -22,6 +22,7 @@ from csdm_jax.experiment import config as configuration
 from csdm_jax.networks import Network
 from csdm_jax.runtime.sharding import ONE_DEVICE, Devices
 from csdm_jax.training import extractors
+from csdm_jax.training.experts import Experts, flat
 from csdm_jax.training.trajectories import Trajectories
 
 
@@ -99,6 +100,11 @@ def supplied(network: Network, name: str, config: Any = None) -> tuple[Any, ...]
                 ends = tiny_pool(network)
                 both = jax.tree.map(lambda a, b: jnp.stack([a, b], 1), ends.initial, ends.trained)
                 return Trajectories(both)
+            case needs.Experts():
+                own = config.experts
+                snapshots = range(own.epochs + own.classifier_epochs + 1)
+                weights = [flat(network.init(jax.random.key(row))) for row in snapshots]
+                return Experts((np.stack(weights),), own.epochs)
 
     config = config or configuration.default_config()
     return tuple(supply(need) for need in methods.kind(name).needed(config))

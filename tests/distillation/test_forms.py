@@ -36,13 +36,14 @@ def test_a_step_of_some_classes_moves_all_that_these_share_and_no_more(form, tmp
     assert made.images.min() >= 0 and made.images.max() <= 1
 
 
-@pytest.mark.parametrize("name", ["dc", "frepo", "rldd"])
+@pytest.mark.parametrize("name", ["dc", "frepo", "rldd", "mtt", "lad"])
 def test_other_families_take_steps_on_what_classes_share(name):
     loop = tiny_loop(name=name, form=("nsd", 2), parameterisation="nsd")
-    state, constants, _ = loop.begin(jax.random.key(0))
+    state, constants, feeds = loop.begin(jax.random.key(0))
     assert sorted(state.stored) == ["left", "right", "tensors"]
-    for phase in loop.stepper.phases:
-        found, _ = jax.eval_shape(phase.step, state, constants, np.int32(0))
+    for phase, feed in zip(loop.stepper.phases, feeds, strict=True):
+        given = constants if feed is None else (constants, feed(0))
+        found, _ = jax.eval_shape(phase.step, state, given, np.int32(0))
         assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, state)
 
 
