@@ -38,6 +38,19 @@ def get_config(argument: str = ""):
     config.distill.augmentation = "crop_scale_rotate"
     config.sdd.num_frequencies = 512
 
+    # 17 steps an epoch: without momentum the tail is not learned in any number of them.
+    config.experts.count = 3
+    config.experts.epochs = 40
+    config.experts.batch = 32
+    config.experts.learning_rate = 0.1
+    config.experts.momentum = 0.9
+    config.experts.augmentation = "crop_scale_rotate"
+    config.trajectory.latest = 20
+    config.trajectory.latest_at_first = 10
+    config.trajectory.growing = 300
+    config.trajectory.step_size = 0.3
+    config.trajectory.label_rate = 0.2
+
     config.evaluate.count = 3
     config.evaluate.epochs = 300
     config.evaluate.check_every = 50
