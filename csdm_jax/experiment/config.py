@@ -158,6 +158,17 @@ def of_method(config: Any, method: str) -> Any:
     return changed
 
 
+def of_others(method: str) -> set[str]:
+    """The fields that are other methods' own: no run of this one depends on them.
+
+    None for a method that is not registered.
+    """
+    if method not in METHODS:
+        return set()
+    every = {name for kind in METHODS.values() for name in kind.fields}
+    return every - METHODS[method].fields.keys()
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The fields that keep a run from being taken up again, as "field: before -> now".
 

@@ -256,10 +256,8 @@ class Experiment:
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
         """What a run's images depend on: a flat dict, the same for the same images."""
-        skipped = {*configuration.MAY_CHANGE, "method"}
-        for kind in methods.METHODS.values():
-            skipped |= kind.fields.keys()
-        skipped -= methods.kind(method).read(self.config)
+        skipped = {*configuration.MAY_CHANGE, "method"} | configuration.of_others(method)
+        skipped |= methods.kind(method).unread(self.config)
         settings = {
             name: value
             for name, value in configuration.flatten(self.config).items()

@@ -388,11 +388,12 @@ def _check_same_run(
 
 
 def changed_fields(card: dict[str, Any], config: Any) -> list[str]:
-    """The fields by which a card's configuration is another one, whatever its method and seed."""
+    """The fields by which a card's run is another one, whatever its method and seed."""
     changed = configuration.differences(
         configuration.flatten(card["config"]), configuration.flatten(config)
     )
-    return [text for text in changed if not text.startswith(("method:", "distill.seeds:"))]
+    free = {"method", "distill.seeds"} | configuration.of_others(card["method"])
+    return [text for text in changed if text.partition(":")[0] not in free]
 
 
 def evaluate_stage(experiment: Experiment, name: str, seed: int) -> None:

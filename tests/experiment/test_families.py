@@ -182,6 +182,18 @@ def test_a_run_of_before_a_method_s_fields_is_the_same_run():
     assert "mmd.coef0" in experiment.identity("mmd", 0)
 
 
+def test_a_run_is_the_same_whatever_the_fields_of_other_methods():
+    config = small("dm")
+    card = {"method": "dm", "config": config.to_dict()}
+    config.mmd.coef0, config.experts.epochs = 7.0, 3
+    assert stages.changed_fields(card, config) == []
+    assert len(stages.changed_fields(card | {"method": "mmd"}, config)) == 1
+    assert len(stages.changed_fields(card | {"method": "mtt"}, config)) == 1
+    assert len(stages.changed_fields(card | {"method": "nobody's"}, config)) == 2
+    config.distill.batch += 1
+    assert len(stages.changed_fields(card, config)) == 1
+
+
 def test_the_published_recipe_sets_the_methods_own_fields_and_no_others():
     config = small("dm", baselines=("mmd",), recipe="published")
     experiment = Experiment(config, "unused")
