@@ -24,7 +24,7 @@ CPU = {
     "experts.count": 2,
     "experts.epochs": 12,
     "experts.learning_rate": 0.05,
-    "experts.momentum": 0.9,  # without it 12 epochs taught the head alone
+    "experts.momentum": 0.9,
     # A step of a second, not of ten; the student starts near the expert's end (training loss).
     "trajectory.epochs": 1,
     "trajectory.steps": 5,

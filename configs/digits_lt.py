@@ -2,7 +2,8 @@
 
 Command: `python -m csdm_jax.main --config=configs/digits_lt.py`
 Result (results/digits_lt; 2 distillation seeds x 3 networks; two CPU cores): Random
-76.3 ± 5.9, CSDM 85.2 ± 2.2, DM 85.8 ± 4.7.
+81.7 ± 2.6, CSDM 89.6 ± 0.9, DM 89.7 ± 1.4. Settings were chosen on tuning images:
+results/ablations/tuning.
 """
 
 from csdm_jax.experiment import config as configuration
@@ -22,7 +23,6 @@ def get_config(argument: str = ""):
     config.extractors.count = 3
     config.extractors.epochs = 60
     config.extractors.batch = 32
-    # Descent, not AdamW: 95 % of tuning images right, not 70 (results/ablations/tuning).
     config.extractors.optimiser = "sgd"
     config.extractors.learning_rate = 0.1
     config.extractors.augmentation = "crop_scale_rotate"
@@ -39,7 +39,6 @@ def get_config(argument: str = ""):
     config.distill.augmentation = "crop_scale_rotate"
     config.sdd.num_frequencies = 512
 
-    # 17 steps an epoch: without momentum 60 of them did not teach the tail.
     config.experts.count = 3
     config.experts.epochs = 40
     config.experts.batch = 32
