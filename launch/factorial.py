@@ -2,7 +2,7 @@ r"""What matters on a long tail: a factorial experiment over metric, extractors,
 
     python launch/factorial.py --out=OUT --design=digits|cifar10 [--jobs=2] \
       [-- FLAGS of csdm distil for every run, as --data_dir=DATA_DIR]
-    python launch/factorial.py --out=OUT --design=digits|cifar10 --analyse
+    python launch/factorial.py --out=OUT --design=digits|cifar10 --analyse [-- THE SAME FLAGS]
 
 A run is tested on tuning images, with hard labels and with soft ones of its extractors, corrected
 by ADSA's rule: the test set is not looked at. Half the runs have the distillation seed 0 and half
@@ -240,9 +240,9 @@ def table(found: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int
         "",
         f"{sets} of {total} runs, {seeds} seeds as blocks. Points of accuracy on tuning "
         f"images, last epoch, against the mean over all levels, {mean:.1f} %; an interaction is "
-        "what two levels add beyond their effects. A mixed model, the set of a run "
-        f"being the group. Of {len(others)} interactions those are shown whose interval leaves 0 "
-        "out, as that of one in twenty does by chance.",
+        "what two levels add beyond their effects. A mixed model, the set of a run being the "
+        f"group; Student's intervals. Of {len(others)} interactions those are shown whose interval "
+        "leaves 0 out, as that of one in twenty does by chance.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -316,9 +316,17 @@ def main(argv: list[str] | None = None) -> int:
     with command_line.reported(), interruption.handled():
         swept = sweep.parse([*given, f"--jobs={options.jobs}", "--", *every])
         _, runs, flags = sweep.plan(swept)
+        if on := {run.config.evaluate.on for run in runs} - {"tuning"}:
+            raise ValueError(f"evaluate.on = {on.pop()!r}: settings are not chosen there, leave it")
         if not options.analyse:
             return sweep.start(swept, runs, flags)
-        analyse(design, measured(design, runs), options.out)
+        rows = measured(design, runs)
+        if not rows:
+            raise ValueError(
+                f"no run in {options.out} is finished with these flags: finish some, and give "
+                "behind -- the flags that they had, --data_dir among them"
+            )
+        analyse(design, rows, options.out)
     return 0
 
 

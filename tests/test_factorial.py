@@ -137,3 +137,16 @@ def test_the_command_passes_on_what_stands_behind_the_dashes(tmp_path, monkeypat
     assert (options.jobs, options.out) == (1, tmp_path)
     assert options.flags[-1] == "--data_dir=somewhere"
     assert {*FACTORIAL["COMMON"], *DESIGNS["cifar10"].flags} < {*options.flags}
+
+
+def test_settings_are_not_chosen_on_the_test_set_nor_by_nothing(tmp_path, monkeypatch):
+    config = configuration.load("digits_lt")
+    runs = [sweeps.Run({}, config, tmp_path / str(k)) for k in range(512)]
+    monkeypatch.setattr(sweep, "plan", lambda options: ([], runs, []))
+    monkeypatch.setattr(sweep, "start", lambda *given: pytest.fail("was started"))
+    given = [f"--out={tmp_path}", "--design=digits", "--analyse"]
+    with pytest.raises(SystemExit, match=r"evaluate\.on = 'test': settings are not chosen there"):
+        FACTORIAL["main"](given)
+    config.evaluate.on = "tuning"
+    with pytest.raises(SystemExit, match="is finished with these flags: finish some"):
+        FACTORIAL["main"](given)

@@ -6,7 +6,10 @@ The effects of a factor add up to 0 over its levels, those of two factors over t
 so that a main effect is the distance of a level from the mean over all levels. `group` is a random
 intercept of rows that share a distilled set: a point of the experiment with its seed, tested with
 several kinds of labels. Such rows are no independent evidence of what the set was made by, but
-their differences tell kinds of labels apart. Fitted by REML, with intervals of the normal law.
+their differences tell kinds of labels apart. Fitted by REML. Intervals are Student's: an effect
+between groups has as many degrees of freedom as there are groups beyond all such effects, one
+within groups as many as there are rows beyond the groups and the other effects. Where every point
+is run once, the error holds what the interactions left out amount to.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from csdm_jax.runtime import extras
 
@@ -86,12 +89,15 @@ def estimate(
             "ask for fewer interactions"
         )
     values = np.array([row[response] for row in rows], np.float64)
-    mean, covariance = _fit(values, design, [row[group] for row in rows])
+    groups = [row[group] for row in rows]
+    mean, covariance = _fit(values, design, groups)
+    within = _within(design, groups)
+    freedom = _freedom(within, groups)
     found, first = [], sum(part.shape[1] for part in parts[:2])
-    wide = float(ndtri((1 + confidence) / 2))
     for term, part in zip(terms, parts[2:], strict=True):
         own = slice(first, first + part.shape[1])
         first += part.shape[1]
+        wide = float(stdtrit(freedom[bool(within[own].any())], (1 + confidence) / 2))
         codes = [_code(len(factors[name])) for name in term]
         for places in itertools.product(*(range(len(code)) for code in codes)):
             of_rows = [code[[at]] for code, at in zip(codes, places, strict=True)]
@@ -120,6 +126,25 @@ def _product(columns: Sequence[np.ndarray]) -> np.ndarray:
     for other in columns[1:]:
         found = (found[:, :, None] * other[:, None, :]).reshape(len(found), -1)
     return found
+
+
+def _within(design: np.ndarray, groups: Sequence[Any]) -> np.ndarray:
+    """Which columns of a design differ within a group."""
+    _, places = np.unique(np.array(groups).astype(str), return_inverse=True)
+    first = np.array([np.flatnonzero(places == at)[0] for at in range(places.max() + 1)])
+    return (design != design[first[places]]).any(axis=0)
+
+
+def _freedom(within: np.ndarray, groups: Sequence[Any]) -> tuple[int, int]:
+    """Degrees of freedom of what differs between groups alone, and of what differs within them."""
+    count = len({*map(str, groups)})
+    freedom = count - int(np.sum(~within)), len(groups) - count - int(np.sum(within))
+    if min(freedom) < 1 and (within.any() or freedom[0] < 1):
+        raise ValueError(
+            f"{len(groups)} rows of {count} sets leave no error to measure {len(within)} effects "
+            "by: finish the runs, or ask for fewer interactions"
+        )
+    return freedom
 
 
 def _fit(

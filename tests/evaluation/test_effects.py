@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from csdm_jax.evaluation import effects
 
@@ -47,18 +48,18 @@ def test_effects_are_those_of_cell_means_with_the_errors_of_their_stratum():
     within = np.sum((gaps - gaps.mean()) ** 2) / (24 - 1)
     expected = {}
     for a, level in enumerate(FACTORS["start"]):
-        expected[(level,)] = start[a], between * 2 / 24  # a level's mean less that of all
+        expected[(level,)] = start[a], between * 2 / 24, 15  # a level's mean less that of all
         for b, other in enumerate(FACTORS["steps"]):
-            expected[level, other] = both[a, b], between * 2 / 24
+            expected[level, other] = both[a, b], between * 2 / 24, 15
     for b, level in enumerate(FACTORS["steps"]):
-        expected[(level,)] = steps[b], between / 24
+        expected[(level,)] = steps[b], between / 24, 15
     for sign, level in zip((-1, 1), FACTORS["labels"], strict=True):
-        expected[(level,)] = sign * gaps.mean() / 2, within / 24 / 4
+        expected[(level,)] = sign * gaps.mean() / 2, within / 24 / 4, 23
     assert own.keys() == expected.keys()
-    for levels, (value, variance) in expected.items():
-        one = own[levels]
+    for levels, (value, variance, freedom) in expected.items():
+        one, wide = own[levels], stats.t.ppf(0.975, freedom)
         np.testing.assert_allclose(one.value, value, atol=1e-6)
-        np.testing.assert_allclose(one.high - one.low, 2 * 1.959964 * variance**0.5, rtol=2e-3)
+        np.testing.assert_allclose(one.high - one.low, 2 * wide * variance**0.5, rtol=2e-3)
     assert own["soft",].high - own["soft",].low < 0.3 * (own["few",].high - own["few",].low)
 
 
@@ -76,5 +77,9 @@ def test_rows_that_do_not_tell_effects_apart_are_refused():
     rows = [row for row in table() if row["start"] != "noise"]
     with pytest.raises(ValueError, match=r"32 rows do not tell 10 effects apart: finish the runs"):
         found(rows)
+    with pytest.raises(
+        ValueError, match="12 rows of 6 sets leave no error to measure 7 effects by"
+    ):
+        found(table(seeds=1))
     with pytest.raises(ValueError, match="there are no rows to estimate effects of"):
         found([])
