@@ -47,6 +47,7 @@ def main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
         config = distilling.FLAGS.configuration()
+        configuration.validate(config)
         if _METHODS.value:
             *others, config.method = _chosen(_METHODS.value, config)
             config.baselines = tuple(others)

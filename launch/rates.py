@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -28,10 +29,22 @@ from csdm_jax.storage import files
 RATE = "distill.learning_rate"
 NOTE = (
     f"Accuracy of the last epoch on tuning images, in percent, by {RATE}; bold: taken; (!): at an "
-    "end of the grid, a rate beyond it may be better."
+    "end of the grid, a rate beyond it may be better. Under a budget of seconds every run makes "
+    "the steps that it has time for."
 )
 Found = Mapping[str, Mapping[float, float]]
 """Of each method the accuracy, in percent, with each rate that is finished."""
+
+
+def check(config: Any) -> None:
+    """Raises a ValueError, before anything is run, for what nothing could be chosen by."""
+    settings = config.evaluate
+    if settings.on != "tuning":
+        raise ValueError(f"evaluate.on = {settings.on!r}: rates are not chosen there, leave it out")
+    if len(settings.networks) != 1:
+        raise ValueError(
+            f"evaluate.networks = {tuple(settings.networks)}: a rate is chosen by one, name it"
+        )
 
 
 def measured(runs: Sequence[sweeps.Run]) -> Found:
@@ -58,7 +71,7 @@ def best(found: Found) -> dict[str, float]:
 
 def flag(chosen: Mapping[str, float]) -> str:
     """The rates as `csdm compare` takes them, quoted for a shell."""
-    values = "".join(f"'{name}={rate:g}'," for name, rate in chosen.items())
+    values = "".join(f"'{name}={rate!r}'," for name, rate in chosen.items())
     return f'"--config.rates=({values})"'
 
 
@@ -72,13 +85,21 @@ def table(found: Found) -> str:
         cells = {rate: f"{value:.1f}" for rate, value in own.items()}
         cells[chosen[name]] = f"**{cells[chosen[name]]}**{mark}"
         rows.append([name, *(cells.get(rate, "-") for rate in rates)])
-    lines = tables.markdown(("method", *(f"{rate:g}" for rate in rates)), rows)
+    lines = tables.markdown(("method", *map(repr, rates)), rows)
     return "\n".join([*lines, "", NOTE]) + "\n"
 
 
-def write(found: Found, out: Path) -> None:
-    """Leaves rates.json and rates.md, and prints what they say."""
-    text = f"{table(found)}\n{flag(best(found))}\n"
+def write(found: Found, out: Path, total: int) -> None:
+    """Leaves rates.json and rates.md, and prints what they say.
+
+    Args:
+      found: see `measured`.
+      out: folder of the runs.
+      total: their number, finished or not.
+    """
+    done = sum(map(len, found.values()))
+    missing = f"ONLY {done} OF {total} RUNS ARE FINISHED.\n\n" if done < total else ""
+    text = f"{table(found)}\n{missing}{flag(best(found))}\n"
     files.write_json(out / "rates.json", {"accuracies": found, "chosen": best(found)})
     files.write_bytes(out / "rates.md", text.encode())
     print(text)
@@ -104,9 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     with command_line.reported(), interruption.handled():
         swept = sweep.parse([*own, f"--jobs={options.jobs}", "--", *every])
         _, runs, flags = sweep.plan(swept)
+        for run in runs:
+            check(run.config)
         code = sweep.start(swept, runs, flags)
         if found := measured(runs):
-            write(found, options.out)
+            write(found, options.out, len(runs))
     return code
 
 

@@ -1,6 +1,7 @@
 """`launch/rates.py` and `config.rates`: a learning rate for each method."""
 
 import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -63,3 +64,45 @@ def test_the_command_passes_on_what_stands_behind_the_dashes(tmp_path, monkeypat
     assert options.sweep == "config.method=dc,mtt config.distill.learning_rate=0.1,0.2"
     assert (options.jobs, options.config, options.out) == (2, "digits_lt", tmp_path)
     assert options.flags == ["--config.evaluate.on=tuning", "--config.distill.ipc=1"]
+
+
+def test_what_is_not_finished_is_said(tmp_path, capsys):
+    RATES["write"](FOUND, tmp_path, 6)
+    said = capsys.readouterr().out
+    assert (
+        "ONLY 5 OF 6 RUNS ARE FINISHED" in said
+        and said == (tmp_path / "rates.md").read_text() + "\n"
+    )
+    RATES["write"](FOUND, tmp_path, 5)
+    assert "ONLY" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("on", "test", "evaluate.on = 'test': rates are not chosen there, leave it out"),
+        ("networks", ("convnet", "resnet18"), "a rate is chosen by one, name it"),
+    ],
+)
+def test_what_nothing_is_chosen_by_is_refused_before_anything_is_run(
+    tmp_path, monkeypatch, field, value, words
+):
+    config = configuration.load("digits_lt")
+    config.evaluate.on = "tuning"
+    config.evaluate[field] = value
+    runs = [sweeps.Run({}, config, tmp_path)]
+    monkeypatch.setattr(sweep, "plan", lambda options: ([], runs, []))
+    monkeypatch.setattr(sweep, "start", lambda *given: pytest.fail("was started"))
+    given = ["--config=digits_lt", "--methods=dc", "--rates=0.1,0.2"]
+    with pytest.raises(SystemExit, match=re.escape(words)):
+        RATES["main"]([f"--out={tmp_path}", *given])
+
+
+def test_a_rate_is_not_swept_where_a_method_has_its_own(tmp_path):
+    config = configuration.load("digits_lt")
+    config.rates = ("dm=0.5", "mtt=0.1")
+    axes = sweeps.parse("config.distill.learning_rate=0.01,0.1")
+    with pytest.raises(configuration.ConfigError, match=r"is swept, and .* gives dm one"):
+        sweeps.plan(config, axes, tmp_path)
+    config.baselines = ("random",)
+    assert len(sweeps.plan(config, axes, tmp_path)) == 2

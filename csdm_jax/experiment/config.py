@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import runpy
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -137,24 +138,28 @@ def load(text: str) -> ml_collections.ConfigDict:
 def of_method(config: Any, method: str) -> Any:
     """The configuration with which a method is run.
 
-    The same one, or a copy with what is the method's own: fields that belong to it where the
-    configuration leaves them at their defaults, the settings that its authors published under
-    `recipe=published`, and its rate among `rates`.
+    The same one, or a copy with what is the method's own: the settings that its authors published
+    under `recipe=published`, its rate among `rates`, and what `Kind.own` says.
     """
-    kind, defaults = METHODS[method], schema()
-    own = {
-        name: value
-        for name, value in kind.own.items()
-        if flatten(config)[name] == defaults[name].default
-    }
-    if config.recipe == "published":
-        own |= kind.published
-    if (rate := dict(filter(None, map(_rate_of, config.rates))).get(method)) is not None:
+    kind = METHODS[method]
+    own = dict(kind.published) if config.recipe == "published" else {}
+    if (rate := rates(config).get(method)) is not None:
         own["distill.learning_rate"] = rate
-    if not own:
+    changed = _updated(config, own)
+    return _updated(changed, kind.own(changed))
+
+
+def rates(config: Any) -> dict[str, float]:
+    """The methods with a rate of their own, and what it is."""
+    return dict(filter(None, map(_rate_of, config.rates)))
+
+
+def _updated(config: Any, fields: Mapping[str, Any]) -> Any:
+    """The same configuration, or a copy with other values of some fields."""
+    if not fields:
         return config
     changed = config.copy_and_resolve_references()
-    changed.update_from_flattened_dict(own)
+    changed.update_from_flattened_dict(dict(fields))
     return changed
 
 
@@ -189,6 +194,19 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if before.get("distill.seeds", [None])[0] != now["distill.seeds"][0]:
         found.append("distill.seeds")
     return [f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in found]
+
+
+def other_rates(before: Mapping[str, Any], now: Any) -> list[str]:
+    """The methods of two configurations that have other rates in them, as "field: before -> now".
+
+    Args:
+      before: a configuration, as JSON gives it back.
+      now: another.
+    """
+    own = dict(filter(None, map(_rate_of, before.get("rates", ()))))
+    both = {before["method"], *before["baselines"]} & {now.method, *now.baselines}
+    pairs = {name: (own.get(name), rates(now).get(name)) for name in sorted(both)}
+    return [f"rates of {n}: {old} -> {new}" for n, (old, new) in pairs.items() if old != new]
 
 
 def overrides(base: Any, config: Any) -> dict[str, Any]:

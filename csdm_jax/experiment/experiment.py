@@ -44,6 +44,8 @@ from csdm_jax.training.experts import Experts
 from csdm_jax.training.trainer import LOSSES, Recipe, Trainer
 
 TUNING_PER_CLASS = 500
+POOL = ("extractors", "network")
+"""Sections on which extractors depend."""
 SETTLED = "settled"
 """Folder in the working directory: what methods have set for themselves, a file each."""
 
@@ -197,6 +199,14 @@ class Experiment:
             logging.warning("what was published for %s, for CIFAR, is used on other data", method)
         return Experiment(config, self.workdir, self)
 
+    def shares(self, *sections: str) -> bool:
+        """Whether the experiment that lends the data has these sections of the configuration, too.
+
+        What depends on nothing else is then made there, once for all methods.
+        """
+        base = self.base
+        return base is not None and all(self.config[n] == base.config[n] for n in sections)
+
     def create_network(self, name: str, dtype: str = "float32") -> networks.Network:
         """A network for this data, as wide as `config.network` says; a ConvNet as deep, too."""
         dataset = self.dataset
@@ -309,6 +319,8 @@ class Experiment:
 
         Those of a file of sketches, where that stands for the training set.
         """
+        if self.base is not None and self.shares(*POOL):
+            return self.base.pool
         if self.sketched is not None:
             return self.sketched.pool(self.network)
         on_host = self.stays_on_host  # every process has to ask
@@ -319,6 +331,8 @@ class Experiment:
     @functools.cache  # noqa: B019
     def untrained(self, count: int) -> Any:
         """Weights of `count` networks before any training, stacked; the same on every process."""
+        if self.base is not None and self.shares(*POOL):
+            return self.base.untrained(count)
         key = root_key("untrained", self.config.extractors.seed)
         weights = [self.network.init(jax.random.fold_in(key, k)) for k in range(count)]
         cluster.wait("the untrained networks")
@@ -331,6 +345,8 @@ class Experiment:
         Args:
           every: epochs between two snapshots.
         """
+        if self.base is not None and self.shares(*POOL):
+            return self.base.trajectories(every)
         on_host, settings = self.stays_on_host, self.config.extractors
         shape = settings.count, trajectories.length(settings.epochs, every)
         found = trajectories.like(self.network, *shape)
@@ -359,6 +375,8 @@ class Experiment:
         Args:
           flat, balanced: see `csdm_jax.distillation.needs.Experts`.
         """
+        if self.base is not None and self.shares(*POOL, "experts"):
+            return self.base.experts(flat, balanced)
         on_host, settings = self.stays_on_host, self.config.experts
         more = settings.classifier_epochs if balanced else 0
         if not cluster.is_first():
@@ -508,6 +526,8 @@ class Experiment:
 
     @functools.cache  # noqa: B019 (an experiment lives as long as the program)
     def _trainer_of(self, architecture: str, recipe: Recipe) -> Trainer:
+        if self.base is not None and self.shares("network"):
+            return self.base._trainer_of(architecture, recipe)
         return self._create_trainer(self.create_network(architecture), recipe)
 
     def evaluation_settings(self, kind: Kind = COMMON) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import labelling, saved, supplies
-from csdm_jax.experiment.experiment import Experiment
+from csdm_jax.experiment.experiment import POOL, Experiment
 from csdm_jax.experiment.sections import Kind
 from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
@@ -219,6 +219,7 @@ def check_claim(config: Any, workdir: Path) -> None:
     changed = configuration.differences(
         configuration.flatten(before), configuration.flatten(config)
     )
+    changed += configuration.other_rates(before, config)
     if changed:
         raise configuration.ConfigError(
             f"{workdir} was begun with another configuration ({'; '.join(changed)}): "
@@ -267,7 +268,7 @@ def _supply(experiment: Experiment) -> bool:
         wanted = any(
             isinstance(one, Pool | Teacher) for one in methods.kind(method).needed(own.config)
         )
-        pooled |= own is experiment and wanted
+        pooled |= wanted and (own is experiment or own.shares(*POOL))
     if experiment.config.evaluate.soft_labels:
         pooled |= experiment.pool.size > 0
     return pooled

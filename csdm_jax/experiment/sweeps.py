@@ -180,6 +180,12 @@ def plan(base: Any, axes: Sequence[Axis], out: Path) -> list[Run]:
         config.update_from_flattened_dict(point)
         config.extractors.pool_dir = config.extractors.pool_dir or str(out / "pool")
         configuration.validate(config)
+        named = configuration.rates(config).keys() & {config.method, *config.baselines}
+        if "distill.learning_rate" in point and named:
+            raise ConfigError(
+                f"config.distill.learning_rate is swept, and config.rates gives {min(named)} one "
+                "of its own: leave one of the two out"
+            )
         runs.append(Run(point, config, out / name_of(point)))
         try:
             stages.check_claim(config, runs[-1].workdir)

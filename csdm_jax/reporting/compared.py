@@ -53,7 +53,7 @@ NOTE = (
 )
 FEW = (
     " With two seeds a difference that happens to be the same in both has a p near 0: among many "
-    "pairs such a p is to be expected, and says nothing."
+    "pairs such a p is to be expected, and is weak evidence."
 )
 CAPTION = "Test accuracy after the last epoch; lines: 95 % interval over distillation seeds."
 
@@ -67,8 +67,8 @@ def compared(workdir: Path, methods: Sequence[str]) -> dict[str, Any]:
 
     Returns:
       "methods": for each, best first, accuracy in percent with its interval by seed, groups of
-      classes, seconds, bytes, and "soft", where its images were given soft labels by the shared
-      teacher, accuracy and interval with these; "pairs": for each two, second - first, with
+      classes, rate, seconds, bytes, and "soft", where its images were given soft labels by the
+      shared teacher, accuracy and interval with these; "pairs": for each two, second - first, with
       interval, p and corrected p.
 
     Raises:
@@ -121,7 +121,8 @@ def section(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _note(found: dict[str, Any]) -> str:
-    return NOTE + (FEW if any(row["seeds"] == 2 for row in found["methods"]) else "")
+    few = found["pairs"] and any(row["seeds"] == 2 for row in found["methods"])
+    return NOTE + (FEW if few else "")
 
 
 def _tables(found: dict[str, Any]) -> dict[str, dict[str, Any]]:

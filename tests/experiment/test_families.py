@@ -1,6 +1,7 @@
 """A small method of each family through all stages: set, card, export, score's reader, report."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -158,19 +159,45 @@ def test_a_rate_that_cannot_be_is_refused(rates, words):
         configuration.validate(config)
 
 
-def test_what_belongs_to_a_method_is_set_under_any_recipe_where_it_is_left_open():
+def test_what_belongs_to_a_method_is_set_under_any_recipe_by_fields_of_its_own():
     config = small("dm", baselines=("rldd",))
     for recipe in configuration.RECIPES:
         config.recipe = recipe
         own = configuration.of_method(config, "rldd").extractors
         assert (own.consistency, own.reweighting) == (1.0, 1.0)
-    config.extractors.consistency = 0.5
+    config.rldd.consistency = 0.0
+    config.extractors.reweighting = 0.5
     own = configuration.of_method(config, "rldd").extractors
-    assert (own.consistency, own.reweighting) == (0.5, 1.0)
+    assert (own.consistency, own.reweighting) == (0.0, 1.0)
     config.recipe = "ours"
     experiment = Experiment(config, "unused")
     assert experiment.of("dm") is experiment
-    assert experiment.of("dm").config.extractors.reweighting == 0.0
+    assert experiment.of("dm").config.extractors.reweighting == 0.5
+    assert not experiment.of("rldd").shares("extractors")
+
+
+def test_methods_that_differ_in_a_rate_share_extractors_and_compiled_evaluation(tmp_path):
+    config = small("dm", baselines=("mmd",), rates=("mmd=0.5", "dm=0.25"))
+    experiment, _ = stages.run(config, tmp_path, stage="extractors")
+    assert json.loads((tmp_path / "extractors.json").read_text())["count"]
+    for name in ("dm", "mmd"):
+        own = experiment.of(name)
+        assert own is not experiment and own.pool is experiment.pool
+        assert own.trainer("convnet") is experiment.trainer("convnet")
+        assert own.untrained(2) is experiment.untrained(2)
+        assert own.trajectories(1) is experiment.trajectories(1)
+    assert len(list((tmp_path / "extractors").iterdir())) == 2  # the pool, and its trajectories
+
+
+def test_a_begun_directory_keeps_the_rates_of_its_methods(tmp_path):
+    stages.run(small("dm", baselines=("random",), rates=("dm=0.25",)), tmp_path, stage="extractors")
+    before = (tmp_path / "config.json").read_bytes()
+    for changed in ((), ("dm=0.5",)):
+        with pytest.raises(configuration.ConfigError, match=r"rates of dm: 0\.25 -> "):
+            stages.run(small("dm", baselines=("random",), rates=changed), tmp_path)
+        assert (tmp_path / "config.json").read_bytes() == before
+    more = small("dm", baselines=("random", "mmd"), rates=("dm=0.25", "mmd=0.5"))
+    stages.run(more, tmp_path, stage="extractors")
 
 
 def test_a_run_of_before_a_method_s_fields_is_the_same_run():

@@ -71,10 +71,14 @@ def test_costs_are_those_of_the_timings_and_the_arrays(workdir):
 
 def test_two_seeds_come_with_a_warning_about_p(tmp_path):
     for seed in (0, 1):
-        write_run(tmp_path / "runs" / f"dm-seed{seed}", "dm", seed, [50.0 + seed])
-    assert "says nothing" in compared.text(compared.compared(tmp_path, ["dm"]))
-    write_run(tmp_path / "runs" / "dm-seed2", "dm", 2, [50.0])
-    assert "says nothing" not in compared.text(compared.compared(tmp_path, ["dm"]))
+        for name in ("dm", "csdm"):
+            folder = tmp_path / "runs" / f"{name}-seed{seed}"
+            write_run(folder, name, seed, [len(name) + seed + 0.0])
+    assert "weak evidence" in compared.text(compared.compared(tmp_path, ["dm", "csdm"]))
+    assert "weak evidence" not in compared.text(compared.compared(tmp_path, ["dm"]))
+    for name in ("dm", "csdm"):
+        write_run(tmp_path / "runs" / f"{name}-seed2", name, 2, [50.0])
+    assert "weak evidence" not in compared.text(compared.compared(tmp_path, ["dm", "csdm"]))
 
 
 def test_soft_labels_of_the_shared_teacher_have_a_column(workdir):

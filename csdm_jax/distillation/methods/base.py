@@ -154,8 +154,8 @@ class Kind:
         rule; the same for all seeds, recorded in the card.
       selects: whether it chooses real images itself, whatever `distill.initialisation` says.
       unread: those of its fields that nothing depends on under a configuration.
-      own: fields without which it would be another method: what they are, under any recipe, where
-        the configuration leaves them at their defaults.
+      own: fields of other sections without which it would be another method, and what they are
+        under any recipe: a function of the configuration, which reads the method's own fields.
     """
 
     create: Callable[[Any, Context], Method]
@@ -166,7 +166,7 @@ class Kind:
     settle: Settle = lambda config, context, supplied: {}
     selects: bool = False
     unread: Callable[[Any], set[str]] = lambda config: set()
-    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    own: Callable[[Any], Mapping[str, Any]] = lambda config: {}
 
     def needed(self, config: Any) -> tuple[Need, ...]:
         """What the experiment supplies under a configuration."""

@@ -1,7 +1,7 @@
 """RLDD: class-wise statistics under networks that were trained and recalibrated for long tails.
 
 The networks are trained on the long-tailed set so that they neglect no class: two views of an image
-agree, and class weights take over late (`extractors.consistency`, `extractors.reweighting`). Then
+agree, and class weights take over late (`rldd.consistency`, `rldd.reweighting`). Then
 the running statistics of their batch norms are set anew, from one pass over the training set: the
 plain mean over the classes of what each class alone has. Images match, class by class, the mean and
 variance of what each normalisation reads, and the mean of the networks, debiased as it is, labels
@@ -42,6 +42,9 @@ from csdm_jax.runtime.fields import Field, number
 FIELDS = {
     # Weight of the statistics beside the cross-entropy.
     "rldd.statistics": Field(0.1, number(0.0, 1e6)),
+    # extractors.consistency and extractors.reweighting of its networks; 0 trains them plainly.
+    "rldd.consistency": Field(1.0, number(0.0, 100.0)),
+    "rldd.reweighting": Field(1.0, number(0.0, 10.0)),
 }
 
 
@@ -79,15 +82,17 @@ class RLDD(Recovery):
         return total, memory
 
 
+def debiased(config: Any) -> dict[str, float]:
+    """How its networks are trained."""
+    own = config.rldd
+    return {"extractors.consistency": own.consistency, "extractors.reweighting": own.reweighting}
+
+
 def create(config: Any, context: Context) -> RLDD:
     """Statistics of each class under networks debiased for long tails, which label the images."""
     return RLDD(config, context)
 
 
-DEBIASED = {
-    "extractors.consistency": 1.0,  # this and the next: the numbers are not in the paper
-    "extractors.reweighting": 1.0,
-}
 PUBLISHED = {
     "network.name": "convnet_batch_norm",
     "distill.parameterisation": "pixels",
@@ -96,4 +101,4 @@ PUBLISHED = {
     "distill.plateau_patience": CONSTANT,
     "evaluate.epochs": 1000,
 }
-KIND = Kind(create, NEEDS, FIELDS, PUBLISHED, own=DEBIASED)
+KIND = Kind(create, NEEDS, FIELDS, PUBLISHED, own=debiased)
