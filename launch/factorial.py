@@ -90,6 +90,7 @@ SHORT = (
     "--config.distill.learning_rate=0.01",
     "--config.evaluate.count=2",
     "--config.evaluate.epochs=40",
+    "--config.evaluate.learning_rate=0.003",  # results/ablations/tuning: so few steps need it
     "--config.evaluate.check_every=40",
 )
 SHOWN = 10  # interactions in the figure
