@@ -166,9 +166,9 @@ def test_what_belongs_to_a_method_is_set_under_any_recipe_by_fields_of_its_own()
         own = configuration.of_method(config, "rldd").extractors
         assert (own.consistency, own.reweighting) == (1.0, 1.0)
     config.rldd.consistency = 0.0
-    config.extractors.reweighting = 0.5
+    config.extractors.reweighting, config.extractors.logit_adjustment = 0.5, 1.0
     own = configuration.of_method(config, "rldd").extractors
-    assert (own.consistency, own.reweighting) == (0.0, 1.0)
+    assert (own.consistency, own.reweighting, own.logit_adjustment) == (0.0, 1.0, 0.0)
     config.recipe = "ours"
     experiment = Experiment(config, "unused")
     assert experiment.of("dm") is experiment

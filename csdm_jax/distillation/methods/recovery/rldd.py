@@ -20,7 +20,7 @@ weights and the weights of all terms, which the paper does not state, are ours. 
 read under the recalibrated network, in a second pass. Labels are made once, at the final images;
 students learn them by `evaluate.soft_loss`, where the authors' learn logits by squared error and
 hard labels. Without recipe=published the networks are those of the configuration, with these two
-additions, and one without batch norm has nothing to recalibrate.
+remedies in place of its own, and one without batch norm has nothing to recalibrate.
 Licence: none public; the paper alone.
 Status: tested; no code of its authors to compare with.
 """
@@ -83,9 +83,13 @@ class RLDD(Recovery):
 
 
 def debiased(config: Any) -> dict[str, float]:
-    """How its networks are trained."""
-    own = config.rldd
-    return {"extractors.consistency": own.consistency, "extractors.reweighting": own.reweighting}
+    """How its networks are trained: by its own remedies for long tails and no other."""
+    return {
+        "extractors.consistency": config.rldd.consistency,
+        "extractors.reweighting": config.rldd.reweighting,
+        "extractors.logit_adjustment": 0.0,
+        "extractors.classifier_epochs": 0,
+    }
 
 
 def create(config: Any, context: Context) -> RLDD:
