@@ -7,6 +7,7 @@ import ml_collections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from csdm_jax.distillation.methods import METHODS
 from csdm_jax.experiment.config import ConfigError, check_field, default_config, schema, validate
 
 repeatable = settings(
@@ -42,6 +43,8 @@ def likely(name):
     default, rule = SCHEMA[name]
     if rule.names:
         one = st.sampled_from(rule.names)
+    elif name == "rates":
+        one = st.sampled_from(["dm=0.1", "mtt=1", "dm=0.2", "dm=0", "dm", "=1", "me=0.1", "dm=1e2"])
     elif name == "data.counts":
         one = st.sampled_from([5, 0, "cat:5", "a:b:007", "cat:0", "cat", ":3", "cat:٣"])
     elif isinstance(default, str):
@@ -83,6 +86,12 @@ def allowed(words, value):
             return False
         low, high = float(match[2]), float(match[3])
         return low <= value <= high and (match[1] == "[" or value not in (low, high))
+    if match := re.fullmatch(r"a text METHOD=RATE, of a registered method and (.*)", words):
+        name, _, rate = value.partition("=") if isinstance(value, str) else ("", "", "")
+        try:
+            return name in METHODS and allowed(match[1], float(rate))
+        except ValueError:
+            return False
     if match := re.fullmatch(r"operations of (.*) joined by '_', or 'none'", words):
         known = match[1].split(", ")
         return value == "none" or (isinstance(value, str) and set(value.split("_")) <= set(known))
@@ -117,6 +126,8 @@ def test_a_value_is_taken_by_the_words_of_its_rule_or_refused_by_name(change):
     said = answer({name: value})
     if name == "baselines" and said and "must not name" in said:
         assert "csdm" in value
+    elif name == "rates" and said and "twice" in said:
+        assert len({one.partition("=")[0] for one in value}) < len(value)
     elif allowed(SCHEMA[name][1].words, value):
         assert said is None
     else:
@@ -151,4 +162,7 @@ def test_of_several_changes_one_that_breaks_its_rule_is_named(changes):
         assert said is not None and any(name in said for name in broken)
     elif said is not None:
         method = changes.get("method", "csdm")
-        assert "must not name" in said and method in changes["baselines"]
+        if "twice" in said:
+            assert "rates" in changes
+        else:
+            assert "must not name" in said and method in changes["baselines"]
