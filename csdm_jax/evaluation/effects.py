@@ -139,7 +139,7 @@ def _freedom(within: np.ndarray, groups: Sequence[Any]) -> tuple[int, int]:
     """Degrees of freedom of what differs between groups alone, and of what differs within them."""
     count = len({*map(str, groups)})
     freedom = count - int(np.sum(~within)), len(groups) - count - int(np.sum(within))
-    if min(freedom) < 1 and (within.any() or freedom[0] < 1):
+    if min(freedom if within.any() else freedom[:1]) < 1:
         raise ValueError(
             f"{len(groups)} rows of {count} sets leave no error to measure {len(within)} effects "
             "by: finish the runs, or ask for fewer interactions"
