@@ -47,7 +47,6 @@ def main(argv: list[str]) -> None:
         if len(argv) > 1:
             raise ValueError(f"arguments without a flag: {' '.join(argv[1:])} (see --help)")
         config = distilling.FLAGS.configuration()
-        configuration.validate(config)
         if _METHODS.value:
             *others, config.method = _chosen(_METHODS.value, config)
             config.baselines = tuple(others)
@@ -64,6 +63,7 @@ def _chosen(names: list[str], config: Any) -> list[str]:
     """The methods to run; of "all" the configuration's own comes last."""
     if names != ["all"]:
         return names
+    configuration.validate(config)  # for what the configuration allows is asked of it
     others = (name for name in methods.METHODS if name != config.method)
     return [*(name for name in others if _can_work(name, config)), config.method]
 

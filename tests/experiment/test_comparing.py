@@ -76,4 +76,8 @@ def test_of_all_methods_those_are_left_out_that_cannot_work(monkeypatch):
     monkeypatch.setattr(methods, "METHODS", {"random": methods.kind("random"), "never": kind})
     monkeypatch.setattr(configuration, "METHODS", methods.METHODS)
     assert command._chosen(["all"], quick(method="random")) == ["random"]
+    wrong = quick(method="random")
+    wrong.rates = (1,)
+    with pytest.raises(configuration.ConfigError, match=r"config\.rates = \(1,\): it must be"):
+        command._chosen(["all"], wrong)
     assert command._chosen(["never", "random"], quick()) == ["never", "random"]
