@@ -114,7 +114,7 @@ class Loop:
     ):
         self.method = method
         self.data = data
-        self.supplied = devices.copy(supplied)
+        self.supplied = devices.copy((*supplied, *getattr(method, "numbers", ())))
         self.devices = devices
         self.stepper = Phases(inputs.compiled(method.phases, devices))
 

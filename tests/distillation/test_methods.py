@@ -190,6 +190,22 @@ def test_other_steps_and_other_extractors_compile_nothing(config, context):
     assert step._cache_size() == 1
 
 
+@pytest.mark.parametrize("name", ["csdm", "ncfm_sampler"])
+def test_another_loss_scale_compiles_nothing_and_scales_the_term(name, config, context):
+    config.distill.calibration = 0.0
+    texts, losses = [], []
+    for scale in (2.0, 4.0):
+        config.distill.loss_scale = scale
+        loop = loop_of(name, config, context)
+        state, constants, _ = loop.begin(jax.random.key(0))
+        given = (state, constants, np.int32(0))
+        steps = [jax.jit(phase.step) for phase in loop.stepper.phases]
+        texts.append([step.lower(*given).as_text() for step in steps])
+        losses.append([float(step(*given)[1].loss) for step in steps])
+    assert texts[0] == texts[1]
+    np.testing.assert_allclose(losses[1], 2 * np.array(losses[0]), rtol=1e-5)
+
+
 def test_loop_and_scan_agree(config, context):
     loop = loop_of("csdm", config, context)
     ends = []

@@ -113,6 +113,9 @@ class Method(Protocol):
 
     The state is a pytree of arrays of any kind: coefficients of images, labels, a step size,
     networks, moments of optimisers. It is all that a checkpoint keeps.
+
+    A method may have `numbers`, scalars of its configuration that its steps find behind what they
+    are supplied with. Runs that differ in these alone share a compiled step.
     """
 
     @property

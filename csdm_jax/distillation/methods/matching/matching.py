@@ -159,6 +159,11 @@ class State(NamedTuple):
     queue: Any = ()
 
 
+def loss_scale(supplied: tuple[Any, ...]) -> jax.Array:
+    """`distill.loss_scale`, among what the loop supplies a step with: see `Matching.numbers`."""
+    return supplied[-1]
+
+
 def _network_key(key: jax.Array) -> jax.Array:
     """With which a step draws its networks."""
     return jax.random.split(key, 4)[0]
@@ -187,6 +192,8 @@ class Matching:
         if not config.distill.loss_scale:
             raise ValueError("distill.loss_scale is open: take what Kind.settle says")
         self.steps = config.distill.steps
+        # Found anew for every start and pool: as a constant it would cost a compilation each.
+        self.numbers = (np.float32(config.distill.loss_scale),)
         self._features = unit_features if config.distill.features == "unit" else jnp.asarray
         self._config = config.distill
         self._context = context
@@ -391,7 +398,7 @@ class Matching:
         (distance, calibration), said = self.terms(stored, reading)
         trust = self.schedule.trust(reading.queue, _network_key(reading.key))
         weight = self._config.calibration * trust
-        return self._config.loss_scale * distance + weight * calibration, said
+        return loss_scale(reading.supplied) * distance + weight * calibration, said
 
     def gradient_norms(self, supplied: tuple[Any, ...]) -> np.ndarray:
         """Norms of the gradients of both terms at the initial images: float64 `[DRAWS, 2]`.

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from csdm_jax.distillation.methods.base import Context, Inputs, Metrics, Phase
 from csdm_jax.distillation.methods.matching import spectral
-from csdm_jax.distillation.methods.matching.matching import Matching, State, kind
+from csdm_jax.distillation.methods.matching.matching import Matching, State, kind, loss_scale
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric import cfd_loss
 from csdm_jax.metric.ragged import Ragged
@@ -111,7 +111,7 @@ class Adversarial(Matching):
 
         def term(layers: Sampler) -> jax.Array:
             value, _ = self.compare(known.sample, synthetic, drawn.distance_key, layers)
-            return self._config.loss_scale * value
+            return loss_scale(inputs.supplied) * value
 
         value, gradient = jax.value_and_grad(term)(state.memory)
         moved = jax.tree.map(lambda p, g: p + self._rate * g, state.memory, gradient)

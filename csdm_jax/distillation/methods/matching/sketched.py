@@ -63,6 +63,7 @@ class FromSketches:
     def __init__(self, method: Method):
         self._method = method
         self.steps = method.steps
+        self.numbers = getattr(method, "numbers", ())
         self.phases = (Phase(self.step),)
 
     def init(self, key: jax.Array, supplied: tuple[Any, ...]) -> State:
