@@ -85,6 +85,11 @@ COMMON = (
     "--config.evaluate.on=tuning",
     "--config.evaluate.soft_labels=True",
     "--config.evaluate.soft_correction=adsa",
+    # The queue's training costs as much as the step that reads it, not ten times that.
+    "--config.idm.trained=1",
+    "--config.idm.train_steps=5",
+    "--config.idm.batch=64",
+    "--config.idm.learning_rate=0.05",
 )
 SHORT = (
     "--config.distill.learning_rate=0.01",
