@@ -10,7 +10,7 @@ the seed 1, in blocks that no effect of the analysis is mixed up with. Finished 
 the same command goes on after a stop; the runs share the pools in OUT/pool.
 
 digits: all 512 combinations on digits_lt. cifar10: 64 of them at the cpu preset of CIFAR-10-LT,
-with fewer steps and epochs of evaluation. These are the orthogonal array of strength 3 whose
+with fewer extractors, steps and epochs of evaluation. These are the orthogonal array of strength 3 whose
 columns are points of the hyperoval of PG(2, 4): with metric A, schedule B and training C, numbers
 of GF(4),
 
@@ -20,15 +20,18 @@ where w^2 = w + 1. No main effect is aliased with an interaction of two factors 
 are two of those that have a factor in common, so that the interactions of the metric, and those of
 the labels, with which every run is tested, are told apart where the others are small.
 
---analyse fits `csdm_jax.evaluation.effects` to what is finished and writes rows.json, effects.md,
-effects.json, effects.png and effects.svg to OUT. Under the schedule `queue` the training of the
+--analyse fits `csdm_jax.evaluation.effects` to what is finished, to the accuracy of all classes and
+to that of the rarest third, and writes rows.csv, effects.md, effects.json, effects.png and
+effects.svg to OUT. Under the schedule `queue` the training of the
 extractors moves soft labels, a start that reads extractors and the metric's scale alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
+import io
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,6 +80,8 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Of every factor its levels, and what each sets; the numbers of steps are the design's."""
 LABELS = ("hard", "soft")
+RESPONSES = ("accuracy", "few")
+"""What is explained: the accuracy of all classes, and of the rarest third."""
 BLOCK = ("schedule", "training", "steps")
 """Factors whose numbers of levels, added up, are even or odd as the seed is."""
 Point = dict[str, str]
@@ -92,6 +97,7 @@ COMMON = (
     "--config.idm.learning_rate=0.05",
 )
 SHORT = (
+    "--config.extractors.count=2",
     "--config.distill.learning_rate=0.01",
     "--config.evaluate.count=2",
     "--config.evaluate.epochs=40",
@@ -167,7 +173,7 @@ class Design:
 
 DESIGNS = {
     "digits": Design("digits_lt", (), (100, 300), whole=True),
-    "cifar10": Design("cifar10_lt:imb=100,ipc=10,cpu", SHORT, (80, 240), whole=False),
+    "cifar10": Design("cifar10_lt:imb=100,ipc=10,cpu", SHORT, (30, 90), whole=False),
 }
 
 
@@ -199,13 +205,16 @@ def measured(design: Design, runs: Sequence[sweeps.Run]) -> list[dict[str, Any]]
 
 
 def _accuracy(folder: Path) -> dict[str, Any]:
+    """The networks' means, each network's own, and which images these are."""
     card = files.read_sealed_json(folder / distilled.CARD)
     if card["config"]["evaluate"]["on"] != "tuning":
         raise ValueError(f"{folder} was tested on the test set: settings are not chosen there")
     results = [one for own in card["accuracies"].values() for one in own]
     by_class = statistics.mean_by_class([one["by_class"] for one in results])
     groups = statistics.group_accuracies(by_class, card["data"]["counts"])
-    return {"accuracy": float(np.mean([one["last"] for one in results]))} | groups
+    last = [float(one["last"]) for one in results]
+    said = {"networks": " ".join(f"{one:.2f}" for one in last), "sha256": card[distilled.DIGEST]}
+    return {"accuracy": float(np.mean(last))} | groups | said
 
 
 def ordered(found: Iterable[Effect]) -> tuple[list[Effect], list[Effect]]:
@@ -225,45 +234,60 @@ def ordered(found: Iterable[Effect]) -> tuple[list[Effect], list[Effect]]:
     return sorted_mains, sorted(others, key=lambda one: -abs(one.value))
 
 
-def table(found: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int) -> str:
+def table(
+    found: Sequence[Effect], rare: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int
+) -> str:
     """The effects as Markdown.
 
     Args:
-      found: of the fit.
-      rows: that it explains.
+      found: on the accuracy of all classes.
+      rare: on that of the rarest third.
+      rows: that they explain.
       total: runs of the design, finished or not.
     """
     mains, others = ordered(found)
     clear = [one for one in others if one.low > 0 or one.high < 0]
     sets = len({row["set"] for row in rows})
     seeds = len({row["seed"] for row in rows})
-    mean = np.mean([row["accuracy"] for row in rows])
-    lines = ["| factor | level | effect | 95 % interval |", "|---|---|---|---|"]
-    lines += [_line(one) for one in mains]
+    mean, low = (np.mean([row[name] for row in rows]) for name in RESPONSES)
+    of_rare = {(one.factors, one.levels): one for one in rare}
+    lines = [
+        "| factor | level | all classes | 95 % interval | rarest third | 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_line(one, of_rare[one.factors, one.levels]) for one in mains]
     lines += ["", "| factors | levels | interaction | 95 % interval |", "|---|---|---|---|"]
     lines += [_line(one) for one in clear]
     lines += [
         "",
         f"{sets} of {total} runs, {seeds} seeds as blocks. Points of accuracy on tuning "
-        f"images, last epoch, against the mean over all levels, {mean:.1f} %; an interaction is "
-        "what two levels add beyond their effects. A mixed model, the set of a run being the "
-        f"group; Student's intervals. Of {len(others)} interactions those are shown whose interval "
+        f"images, last epoch, against the mean over all levels, {mean:.1f} % on all classes and "
+        f"{low:.1f} % on the rarest third; an interaction is what two levels add beyond their "
+        "effects, on all classes. A mixed model, the set of a run being the group; Student's "
+        f"intervals. Of {len(others)} interactions those are shown whose interval "
         "leaves 0 out, as that of one in twenty does by chance.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _line(one: Effect) -> str:
-    names, levels = " x ".join(one.factors), " x ".join(one.levels)
-    return f"| {names} | {levels} | {one.value:+.1f} | {one.low:+.1f} to {one.high:+.1f} |"
+def _line(*same: Effect) -> str:
+    """A row of one effect, on all classes and then, if given, on others."""
+    names, levels = " x ".join(same[0].factors), " x ".join(same[0].levels)
+    cells = [f"{one.value:+.1f} | {one.low:+.1f} to {one.high:+.1f}" for one in same]
+    return f"| {names} | {levels} | {' | '.join(cells)} |"
 
 
-def draw(found: Sequence[Effect]) -> Any:
+def draw(found: Sequence[Effect], rare: Sequence[Effect]) -> Any:
     """The effects with their intervals, sorted: main effects, and the largest interactions.
+
+    Args:
+      found: on the accuracy of all classes.
+      rare: on that of the rarest third, hollow, beside the main effects.
 
     Returns:
       A Matplotlib figure.
     """
+    of_rare = {(one.factors, one.levels): one for one in rare}
     mains, others = ordered(found)
     others = others[:SHOWN]
     factors = list(dict.fromkeys(one.factors[0] for one in mains))
@@ -280,26 +304,43 @@ def draw(found: Sequence[Effect]) -> Any:
             axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
             marker = look.marker if main else "o"
             axis.plot(one.value, place, marker, color=colour, markersize=5)
+            if main:
+                other, below = of_rare[one.factors, one.levels], place + 0.3
+                axis.plot([other.low, other.high], [below, below], color=colour, linewidth=0.8)
+                hollow = {"markerfacecolor": "white", "markeredgecolor": colour}
+                axis.plot(other.value, below, marker, markersize=4, **hollow)
         names = [f"{' x '.join(one.factors)}: {' x '.join(one.levels)}" for one in shown]
         axis.set_yticks(places, names, fontsize=8)
         axis.set_ylim(places[-1] + 0.8, places[0] - 0.8)
         axis.axvline(0.0, color=palette.INK, linewidth=0.8)
         axis.grid(axis="y", visible=False)
         axis.set_xlabel("points of accuracy on tuning images, against the mean over all levels")
-        axis.set_title("Main effects, the widest factor first; below, the largest interactions "
-                       "(95 % intervals)", fontsize=9, loc="right")  # fmt: skip
+        title = "Main effects, the widest factor first; below, the largest interactions"
+        axis.set_title(
+            f"{title}\nFilled: all classes; hollow: the rarest third (95 % intervals)",
+            fontsize=9,
+            loc="right",
+        )
     return figure
 
 
 def analyse(design: Design, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Fits the model, and writes and prints what it says."""
-    found = effects.estimate(rows, design.levels, design.pairs)
-    text = table(found, rows, len(design.points))
-    files.write_json(out / "rows.json", [*rows])
-    files.write_json(out / "effects.json", [one._asdict() for one in found])
+    found, rare = (
+        effects.estimate(rows, design.levels, design.pairs, response=name) for name in RESPONSES
+    )
+    text = table(found, rare, rows, len(design.points))
+    with io.StringIO(newline="") as written:
+        lines = csv.DictWriter(written, rows[0].keys(), lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+        files.write_bytes(out / "rows.csv", written.getvalue().encode())
+    kinds = zip(RESPONSES, (found, rare), strict=True)
+    own = [{"response": name} | one._asdict() for name, kind in kinds for one in kind]
+    files.write_json(out / "effects.json", own)
     files.write_bytes(out / "effects.md", text.encode())
     for kind in ("png", "svg"):
-        files.write_bytes(out / f"effects.{kind}", figures.picture(draw(found), kind))
+        files.write_bytes(out / f"effects.{kind}", figures.picture(draw(found, rare), kind))
     print(text)
 
 

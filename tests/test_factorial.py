@@ -1,6 +1,7 @@
 """`launch/factorial.py`: its points, and an analysis of a table with known effects."""
 
 import collections
+import csv
 import itertools
 import json
 import runpy
@@ -78,7 +79,8 @@ def made_up(design):
             levels = point | {"labels": labels}
             value = own + sum(KNOWN[name].get(levels[name], 0.0) for name in KNOWN)
             value += generator.normal(0, 0.2)
-            rows.append(levels | {"seed": seed, "set": number, "accuracy": value})
+            own_rare = {"few": value / 2 + 4 * (point["metric"] == "dm")}
+            rows.append(levels | {"seed": seed, "set": number, "accuracy": value} | own_rare)
     return rows
 
 
@@ -86,13 +88,14 @@ def test_the_analysis_finds_what_the_table_holds(tmp_path, capsys):
     pytest.importorskip("statsmodels", reason="the mixed model is that of statsmodels")
     design = DESIGNS["cifar10"]
     FACTORIAL["analyse"](design, made_up(design), tmp_path)
-    found = {
-        tuple(one["levels"]): one for one in json.loads((tmp_path / "effects.json").read_bytes())
-    }
+    written = json.loads((tmp_path / "effects.json").read_bytes())
+    found = {tuple(one["levels"]): one for one in written if one["response"] == "accuracy"}
+    rare = {tuple(one["levels"]): one for one in written if one["response"] == "few"}
     for name, levels in KNOWN.items():
         for level in design.levels[name]:
             one, expected = found[(level,)], levels.get(level, 0.0)
             assert abs(one["value"] - expected) < 0.3 and one["high"] - one["low"] < 0.6
+    assert abs(rare["realism",]["value"] - 1.5) < 0.2 and abs(rare["dm",]["value"] - 3) < 0.2
     both = found["csdm exact", design.levels["steps"][1]]
     assert abs(both["value"] - 1.5 * 3 / 4) < 0.3
     text = (tmp_path / "effects.md").read_text()
@@ -100,6 +103,11 @@ def test_the_analysis_finds_what_the_table_holds(tmp_path, capsys):
     mains = [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]]
     assert mains[:6] == ["start"] * 4 + ["labels"] * 2  # the widest range first
     assert "64 of 64 runs, 2 seeds as blocks" in text
+    (line,) = [line for line in text.splitlines() if "| metric | dm |" in line]
+    numbers = [cell.split(" to ")[0] for cell in line.split(" | ")[2:]]
+    assert abs(float(numbers[0])) < 0.3 and abs(float(numbers[2]) - 3) < 0.2
+    first, *others = csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())
+    assert len(others) == 127 and first.items() >= design.points[0].items()
     assert {path.suffix for path in tmp_path.glob("effects.*")} == {".md", ".json", ".png", ".svg"}
 
 
@@ -108,16 +116,20 @@ def test_a_finished_run_gives_a_row_a_set_and_kind_of_labels(tmp_path, monkeypat
     config.distill.seeds = (0, 1)
     runs = [sweeps.Run({}, config, tmp_path / str(k)) for k in range(len(design.points))]
     monkeypatch.setattr(sweeps, "is_finished", lambda run: run is runs[3])
+    digests = []
     for method, seed in runs[3].pairs:
         folder = experiment.run_folder(config, runs[3].workdir, method, seed)
         write_run(folder, "csdm", seed, [50.0 + seed, 60.0 + seed], on="tuning")
         write_run(folder / tracks.FOLDER, "csdm", seed, [70.0, 70.0 + seed], on="tuning")
         own = files.read_sealed_json(folder / distilled.CARD)
         card = files.read_sealed_json(folder / tracks.FOLDER / distilled.CARD)
-        card[tracks.SOFT] = {"set": own[distilled.DIGEST]}
+        digests.append(own[distilled.DIGEST])
+        card[tracks.SOFT] = {"set": digests[-1]}
         files.write_sealed_json(folder / tracks.FOLDER / distilled.CARD, card)
     rows = FACTORIAL["measured"](design, runs)
     assert [row["accuracy"] for row in rows] == [55.0, 70.0, 56.0, 70.5]
+    assert [row["networks"] for row in rows][1:3] == ["70.00 70.00", "51.00 61.00"]
+    assert [row["sha256"] for row in rows][::2] == digests
     assert [(row["seed"], row["labels"]) for row in rows] == [
         (0, "hard"), (0, "soft"), (1, "hard"), (1, "soft")]  # fmt: skip
     assert all(row.items() >= design.points[3].items() and row["few"] < row["many"] for row in rows)
