@@ -10,9 +10,9 @@ the seed 1, in blocks that no effect of the analysis is mixed up with. Finished 
 the same command goes on after a stop; the runs share the pools in OUT/pool.
 
 digits: all 512 combinations on digits_lt. cifar10: 64 of them at the cpu preset of CIFAR-10-LT,
-with fewer extractors, steps and epochs of evaluation. These are the orthogonal array of strength 3 whose
-columns are points of the hyperoval of PG(2, 4): with metric A, schedule B and training C, numbers
-of GF(4),
+with fewer extractors, steps and epochs of evaluation. These are the orthogonal array of strength 3
+whose columns are points of the hyperoval of PG(2, 4): with metric A, schedule B and training C,
+numbers of GF(4),
 
     start D = A + B + C,    steps E = the lower bit of A + w B + w^2 C,
 
