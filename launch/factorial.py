@@ -234,8 +234,24 @@ def ordered(found: Iterable[Effect]) -> tuple[list[Effect], list[Effect]]:
     return sorted_mains, sorted(others, key=lambda one: -abs(one.value))
 
 
+def best(found: Sequence[Effect], levels: Mapping[str, Sequence[str]], labels: str) -> Point:
+    """The point of which the model expects most, of all combinations, with these labels."""
+    values = {(one.factors, one.levels): one.value for one in found}
+    terms = list(dict.fromkeys(one.factors for one in found))
+
+    def expected(point: Mapping[str, str]) -> float:
+        return sum(values[term, tuple(point[name] for name in term)] for term in terms)
+
+    asked = {**levels, "labels": [labels]}
+    points = [dict(zip(asked, one, strict=True)) for one in itertools.product(*asked.values())]
+    return max(points, key=expected)
+
+
 def table(
-    found: Sequence[Effect], rare: Sequence[Effect], rows: Sequence[Mapping[str, Any]], total: int
+    found: Sequence[Effect],
+    rare: Sequence[Effect],
+    rows: Sequence[Mapping[str, Any]],
+    design: Design,
 ) -> str:
     """The effects as Markdown.
 
@@ -243,11 +259,11 @@ def table(
       found: on the accuracy of all classes.
       rare: on that of the rarest third.
       rows: that they explain.
-      total: runs of the design, finished or not.
+      design: of which these are the runs that are finished.
     """
     mains, others = ordered(found)
     clear = [one for one in others if one.low > 0 or one.high < 0]
-    sets = len({row["set"] for row in rows})
+    sets, total = len({row["set"] for row in rows}), len(design.points)
     seeds = len({row["seed"] for row in rows})
     mean, low = (np.mean([row[name] for row in rows]) for name in RESPONSES)
     of_rare = {(one.factors, one.levels): one for one in rare}
@@ -266,7 +282,13 @@ def table(
         "effects, on all classes. A mixed model, the set of a run being the group; Student's "
         f"intervals. Of {len(others)} interactions those are shown whose interval "
         "leaves 0 out, as that of one in twenty does by chance.",
+        "",
+        "Of which the model expects most:",
+        "",
     ]
+    for labels in LABELS:
+        point = best(found, design.levels, labels)
+        lines.append(f"- {', '.join(f'{name} {level}' for name, level in point.items())}")
     return "\n".join(lines) + "\n"
 
 
@@ -329,7 +351,7 @@ def analyse(design: Design, rows: Sequence[Mapping[str, Any]], out: Path) -> Non
     found, rare = (
         effects.estimate(rows, design.levels, design.pairs, response=name) for name in RESPONSES
     )
-    text = table(found, rare, rows, len(design.points))
+    text = table(found, rare, rows, design)
     with io.StringIO(newline="") as written:
         lines = csv.DictWriter(written, rows[0].keys(), lineterminator="\n")
         lines.writeheader()

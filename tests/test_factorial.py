@@ -106,6 +106,12 @@ def test_the_analysis_finds_what_the_table_holds(tmp_path, capsys):
     (line,) = [line for line in text.splitlines() if "| metric | dm |" in line]
     numbers = [cell.split(" to ")[0] for cell in line.split(" | ")[2:]]
     assert abs(float(numbers[0])) < 0.3 and abs(float(numbers[2]) - 3) < 0.2
+    # Exact CSDM gains by its interaction alone: the best of the main effects would not have it.
+    hard, soft = text.splitlines()[-2:]
+    assert (
+        "metric csdm exact" in soft and "start realism, steps " + design.levels["steps"][1] in soft
+    )
+    assert soft.endswith("labels soft") and hard.endswith("labels hard")
     first, *others = csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())
     assert len(others) == 127 and first.items() >= design.points[0].items()
     assert {path.suffix for path in tmp_path.glob("effects.*")} == {".md", ".json", ".png", ".svg"}
