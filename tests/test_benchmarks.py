@@ -56,6 +56,20 @@ def test_decoding_agrees():
     np.testing.assert_allclose(theirs.numpy().transpose(0, 2, 3, 1), ours, atol=1e-5)
 
 
+def test_parts_of_a_training_step_agree():
+    import parts
+
+    ours, theirs = parts.our_parts(4, 6), parts.their_parts(4, 6)
+    assert list(ours) == list(theirs) and len(ours) == 15
+    for name in [*ours][:-1]:  # the last one is the network of the test above, with other weights
+        mine, other = (jax.tree.leaves(side[name]()) for side in (ours, theirs))
+        other = [one.detach() for one in other]
+        assert len(mine) == len(other), name
+        for a, b in zip(mine, other, strict=True):  # their layouts differ
+            a, b = (np.sort(np.asarray(one).ravel()) for one in (a, b))
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
 def test_a_step_moves_the_images_and_stays_in_range():
     images = torch.randint(0, 256, (30, 3, 32, 32), dtype=torch.uint8)
     step = reference.Step(images, (20, 10), ipc=1, width=4, batch=8, frequencies=16)
