@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from csdm_jax.api.distilling import Distilled
-from csdm_jax.api.given import Arrays, configuration_of, shown
+from csdm_jax.api.given import Arrays, check_test, configuration_of, shown
 from csdm_jax.data.arrays import labelled
 from csdm_jax.data.class_names import numbers
 from csdm_jax.data.preprocessing import Normaliser
@@ -101,6 +101,7 @@ def evaluate(
       ValueError: for arrays or fields that break a rule.
     """
     card = images.card if isinstance(images, Distilled) else {}
+    check_test(test)
     stored = images.set if isinstance(images, Distilled) else _stored(images, labels, test[1])
     pixels, targets = stored.training_data()
     names = class_names or card.get("class_names") or numbers(stored.num_classes)

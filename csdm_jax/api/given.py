@@ -31,10 +31,19 @@ def dataset_of(
 ) -> data.Dataset:
     """The arrays that a caller gives, with an empty test set where none was asked for."""
     images, labels = np.asarray(images), np.asarray(labels)
+    if test is not None:
+        check_test(test)
     if test is None and not config.data.holdout:
         test = images[:0], labels[:0]
     reading = data.Reading.of(config.data)
     return from_arrays(images, labels, *(test or ()), class_names=class_names, reading=reading)
+
+
+def check_test(test: Any) -> None:
+    """Refuses, as test images with labels, what is not a pair of both."""
+    if not (isinstance(test, tuple | list) and len(test) == 2):
+        kind = type(test).__name__
+        raise ValueError(f"test must be a pair, got {kind}: give test=(images, labels)")
 
 
 def configuration_of(

@@ -90,9 +90,12 @@ def check_split(where: str, images: np.ndarray, labels: np.ndarray, names: tuple
         )
     may_be_empty = where.endswith(": test")
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[may_be_empty:]:
+        lacks = "move or add the channel axis at the end"
+        if images.ndim < 3:
+            lacks = "give every image its height and width"
         raise ValueError(
             f"{where} images must be a non-empty [n, H, W, ch] with ch 1 or 3, "
-            f"got shape {images.shape}: move or add the channel axis at the end"
+            f"got shape {images.shape}: {lacks}"
         )
     if labels.shape != images.shape[:1] or labels.dtype != np.int32:
         raise ValueError(

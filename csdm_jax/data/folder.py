@@ -64,7 +64,8 @@ def load(data_dir: Path | None, cache_dir: Path | None, reading: Reading = AS_IT
     if data_dir is None or not data_dir.exists():
         raise ValueError(
             "data set 'folder' needs data_dir, a folder or .zip with <class>/ or train/<class>/ "
-            f"and test/<class>/; {data_dir} does not exist: give the path of one"
+            f"and test/<class>/; {f'{data_dir} does not exist' if data_dir else 'none is given'}: "
+            "give the path of one"
         )
     name = printable(data_dir.resolve().stem)
     with open_tree(data_dir) as whole:

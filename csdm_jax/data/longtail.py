@@ -430,6 +430,22 @@ def check_ipc(
         )
 
 
+def left_out(dataset: Dataset, longtail: LongTail) -> np.ndarray:
+    """Positions of the training images that a subset leaves out, on which settings are chosen.
+
+    Raises:
+      ValueError: when there are none.
+    """
+    unused = np.setdiff1d(np.arange(len(dataset.train_labels)), longtail.indices)
+    if not unused.size:
+        raise ValueError(
+            f"the long-tailed set of {dataset.name} uses all {len(longtail.indices)} training "
+            "images, none is left for tuning: raise data.imbalance_factor, under a data.rule that "
+            "leaves images out"
+        )
+    return unused
+
+
 def tuning_split(dataset: Dataset, longtail: LongTail, per_class: int) -> Dataset:
     """The data set with its test images replaced by training images that the subset left out.
 
@@ -444,13 +460,7 @@ def tuning_split(dataset: Dataset, longtail: LongTail, per_class: int) -> Datase
     Raises:
       ValueError: when the subset leaves nothing out.
     """
-    unused = np.setdiff1d(np.arange(len(dataset.train_labels)), longtail.indices)
-    if not unused.size:
-        raise ValueError(
-            f"the long-tailed set of {dataset.name} uses all {len(longtail.indices)} training "
-            "images, none is left for tuning: raise data.imbalance_factor, under a data.rule that "
-            "leaves images out"
-        )
+    unused = left_out(dataset, longtail)
     labels = dataset.train_labels[unused]
     generator = np.random.default_rng(longtail.seed or 0)
     chosen = np.concatenate(

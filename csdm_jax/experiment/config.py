@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -246,12 +246,18 @@ def rule_of(name: str) -> Rule:
     """
     fields = schema()
     if name not in fields:
-        near = difflib.get_close_matches(name, fields, n=1)
-        hint = (
-            f"; did you mean config.{near[0]}?" if near else f": choose among {', '.join(fields)}"
-        )
+        near = [f"config.{one}" for one in _nearest(name, fields)]
+        said = f"; did you mean {' or '.join(near)}?"
+        hint = said if near else f": choose among {', '.join(fields)}"
         raise ConfigError(f"config.{name} is not a field{hint}")
     return fields[name].rule
+
+
+def _nearest(name: str, fields: Iterable[str]) -> list[str]:
+    """Fields that may be meant: one alike, or those of another section with the same last word."""
+    same = [one for one in fields if one.rpartition(".")[2] == name.rpartition(".")[2]]
+    alike = difflib.get_close_matches(name, same, n=1, cutoff=0.8)
+    return alike or same[:3] or difflib.get_close_matches(name, fields, n=1)
 
 
 def check_field(name: str, value: Any) -> None:

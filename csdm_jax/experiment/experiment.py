@@ -24,7 +24,7 @@ from csdm_jax.augment import Augmentation
 from csdm_jax.data import longtail
 from csdm_jax.data.device import DeviceData, check_classes_per_step, fits, to_device
 from csdm_jax.data.host import HostData
-from csdm_jax.data.longtail import check_ipc, tuning_split
+from csdm_jax.data.longtail import check_ipc, left_out, tuning_split
 from csdm_jax.data.preprocessing import Normaliser
 from csdm_jax.distillation import methods, starts
 from csdm_jax.distillation.loop import Loop
@@ -178,6 +178,8 @@ class Experiment:
         config = self.config
         if config.distill.tensorboard:
             events.writer()
+        if config.evaluate.on == "tuning" and self.sketched is None:
+            left_out(self.dataset, self.longtail)
         check_classes_per_step(config.distill.classes_per_step, self.dataset.num_classes)
         for architecture in config.evaluate.networks:
             self.create_network(architecture)

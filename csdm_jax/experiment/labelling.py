@@ -29,6 +29,7 @@ MEASURED = ("accuracies", "test_images", EVALUATION)
 """Fields of a card on networks that were trained with the set's labels."""
 SETTINGS = ("soft_labels", "soft_temperature", "soft_correction", "soft_loss")
 """Fields of `config.evaluate` that say how images are labelled."""
+FEW = 50.0  # percent of the images whose own class is the likeliest, below which is warned
 LOSSES = {
     "cross_entropy": "cross-entropy with these probabilities",
     "squared_error": "squared error of the logits, those of the labels their logarithms",
@@ -96,12 +97,16 @@ def _labels(
     logging.info("soft labels: tau %g, spread of the confidence %.3f -> %.3f", tau, *spreads)
     if tau == softening.GRID[-1]:
         logging.warning("soft labels: tau is the largest that is tried, %g", tau)
+    labels = softening.corrected(softened, counts, tau).astype(np.float32)
+    share = 100 * float(np.mean(labels.argmax(axis=1) == own))
+    say = logging.warning if share < FEW else logging.info
+    say("soft labels: the own class is the likeliest of %.0f %% of the images", share)
     facts = {
         "tau": tau,
         "confidence_spread": [round(one, 4) for one in spreads],
         "loss": LOSSES[settings.soft_loss],
     }
-    return softening.corrected(softened, counts, tau).astype(np.float32), facts
+    return labels, facts
 
 
 def own_classes(result: distilled.DistilledSet, images: int) -> np.ndarray:

@@ -41,6 +41,7 @@ from csdm_jax.training import extractors
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
 JOBS = "jobs"
+SHOWN = 5  # classes that a warning names
 """Folder of a working directory: a folder each for methods that run in processes of their own."""
 EVALUATION = labelling.EVALUATION
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -257,6 +258,27 @@ def extractor_stage(experiment: Experiment) -> None:
     shown = ", ".join(f"{name} {value:.1f}" for name, value in groups.items())
     where = f"on {summary['evaluated_on']} images"
     logging.info("extractors: accuracy %s, %s, %s (shown only)", summary["accuracy"], shown, where)
+    _warn_of_missed(experiment, by_class)
+
+
+def _warn_of_missed(experiment: Experiment, by_class: np.ndarray) -> None:
+    """Says which classes no extractor is ever right about: features and labels of them say little.
+
+    Args:
+      experiment: of the extractors.
+      by_class: percent, the mean over them; NaN for a class without images to test on.
+    """
+    names, settings = experiment.dataset.class_names, experiment.config.extractors
+    missed = [name for name, own in zip(names, by_class, strict=True) if own == 0]
+    if missed:
+        some = ", ".join(missed[:SHOWN]) + (", ..." if len(missed) > SHOWN else "")
+        logging.warning(
+            "extractors: right about no image of %d of %d classes (%s), their features and labels "
+            "say little of these: train longer (extractors.epochs = %d, %d images) or against the "
+            "tail (extractors.logit_adjustment = %g)",
+            *(len(missed), len(names), some),
+            *(settings.epochs, len(experiment.host), settings.logit_adjustment),
+        )
 
 
 def _supply(experiment: Experiment) -> bool:

@@ -136,6 +136,8 @@ def test_it_is_saved_reported_and_handed_to_torch(made, tmp_path):
     [
         ({"preset": "gpu"}, "unknown preset 'gpu': choose one of paper, cpu"),
         ({"fields": {"sdd.scael": 1.0}}, "scael"),
+        ({"fields": {"steps": 5}}, r"did you mean config\.distill\.steps or config\.traject"),
+        ({"test": np.zeros((2, 8, 8))}, r"test must be a pair, got ndarray: give test=\(images"),
         ({"fields": {"sdd.scale": -1.0}}, "it must be a number in"),
         ({"method": "csmd"}, "did you mean 'csdm'"),
         ({"holdout": 0.2, "test": (np.zeros((2, 8, 8)), ["0", "1"])}, "has test images of its own"),
@@ -164,6 +166,8 @@ def test_a_set_is_tested_as_the_command_tests_it(arrays, tmp_path):
     soft = np.eye(10)[run.labels]
     again = csdm_jax.evaluate(run.images, soft, test=test, count=1, preset="cpu", fields=SMALL)
     assert again.by_class("convnet").shape == (10,) and again.groups("convnet") == {}
+    with pytest.raises(ValueError, match="test must be a pair, got ndarray"):
+        csdm_jax.evaluate(run, test=test[0], preset="cpu")
     with pytest.raises(ValueError, match="bring both to one size"):
         csdm_jax.evaluate(run, test=(np.zeros((3, 9, 9)), [0, 1, 2]), preset="cpu")
     wrong = [

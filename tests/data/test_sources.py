@@ -122,7 +122,8 @@ def test_changed_image_is_not_served_from_the_cache(tmp_path, cache_dir):
 
 @pytest.mark.parametrize("path", [None, "nowhere"])
 def test_missing_folder_is_refused(tmp_path, path):
-    with pytest.raises(ValueError, match=r"needs data_dir.*does not exist: give the path"):
+    said = "nowhere does not exist" if path else "; none is given"
+    with pytest.raises(ValueError, match=rf"needs data_dir.*{said}: give the path"):
         _load(path and tmp_path / path, tmp_path)
 
 
@@ -266,6 +267,7 @@ def test_npz_of_grey_images_gains_a_channel(tmp_path):
         ({"x_train": np.zeros((6, 4, 4, 3), complex)}, "must be numbers, got complex128"),
         ({"x_test": np.zeros((3, 5, 4, 3), np.uint8)}, "training images are .*bring all of them"),
         ({"x_train": np.zeros((6, 2, 4, 4), np.uint8)}, r"ch 1 or 3, got shape \(6, 2, 4, 4\)"),
+        ({"x_train": np.zeros((6, 16), np.uint8)}, r"shape \(6, 16\): give every image its height"),
         ({"y_train": np.arange(5)}, r"labels must be int32 of shape \(6,\)"),
         ({"y_train": np.eye(6, dtype=int)}, r"labels must be int32 of shape \(6,\)"),
         ({"y_train": np.ones(6)}, "labels must be integers or text, got float64"),

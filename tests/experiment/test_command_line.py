@@ -232,6 +232,7 @@ def test_a_saved_configuration_comes_back(tmp_path, monkeypatch):
         ("[]", "is no configuration: give a run's config.json"),
         ('{"method": "csdm", "sha256": "0"}', "was changed after it was written"),
         ('{"methd": "csdm"}', "did you mean config.method?"),
+        ('{"distil": {"steps": 1}}', "did you mean config.distill.steps?"),
         ('{"sdd": {"scale": -1.0}}', "config.sdd.scale = -1.0: it must be"),
     ],
 )

@@ -98,6 +98,23 @@ def test_labels_are_the_corrected_mean_of_the_softened_logits_at_every_tile(fini
     np.testing.assert_array_equal(result.training_data()[1], result.labels)
 
 
+@pytest.mark.parametrize(("right", "level"), [(0, "WARNING"), (5, "WARNING"), (6, "INFO")])
+def test_labels_of_a_teacher_that_knows_few_images_are_warned_of(
+    copy, caplog, right, level, monkeypatch
+):
+    logits = np.eye(3)[(labelling.own_classes(distilled.load(copy)[0], 12) + 1) % 3]
+    logits[:right] = np.roll(logits, -1, axis=1)[:right]
+    monkeypatch.setattr(features, "mean_logits", lambda *given: logits)
+    fields = {"evaluate.soft_correction": "none"}
+    with caplog.at_level("INFO"):
+        labelling.label(Experiment(settings(**fields), copy, dataset=tiny_dataset()), copy)
+    said = [one for one in caplog.records if "the likeliest" in one.getMessage()]
+    assert [one.levelname for one in said] == [level]
+    assert (
+        f"the own class is the likeliest of {100 * right / 12:.0f} % of the images" in caplog.text
+    )
+
+
 def test_the_card_says_who_labelled_the_images_and_how(finished):
     own, card = (
         files.read_sealed_json(f / distilled.CARD) for f in (finished, finished / tracks.FOLDER)

@@ -97,6 +97,30 @@ def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, m
     assert f"few {groups['few']:.1f}, on tuning images (shown only)" in caplog.text
 
 
+def test_classes_that_no_extractor_knows_are_warned_of(tmp_path, monkeypatch, caplog):
+    experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
+    experiment.pool = extractors.like(experiment.network, 2)
+    by_class = np.full(10, 50.0)
+    by_class[0], by_class[3:] = np.nan, 0.0
+    halves = by_class.copy()
+    halves[9] = 1.0  # one of the two is right about one image
+    for second, told in ((by_class, "3, 4, 5, 6, 7, ..."), (halves, "3, 4, 5, 6, 7, ...")):
+        found = [(5.0, by_class), (5.0, second)]
+        monkeypatch.setattr(Experiment, "pool_accuracies", lambda *given, found=found: found)
+        caplog.clear()
+        stages.extractor_stage(experiment)
+        missed = 7 if second is by_class else 6
+        assert f"right about no image of {missed} of 10 classes ({told})" in caplog.text
+        epochs, images = experiment.config.extractors.epochs, len(experiment.host)
+        assert f"(extractors.epochs = {epochs}, {images} images)" in caplog.text
+
+
+def test_tuning_is_refused_at_once_where_no_image_is_left_for_it(tmp_path):
+    fields = {"evaluate.on": "tuning", "data.rule": "none", "data.imbalance_factor": 1.0}
+    with pytest.raises(ValueError, match="none is left for tuning"):
+        Experiment(quick(**fields), tmp_path)
+
+
 def test_a_pool_without_a_second_stage_is_the_one_that_it_was(tmp_path):
     def described(**fields):
         given = {f"extractors.{name}": value for name, value in fields.items()}
