@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from sklearn.cluster import KMeans
 from csdm_jax.data.host import HostData
 from csdm_jax.distillation import methods, starts
 from csdm_jax.distillation.methods import base
-from csdm_jax.distillation.methods.matching import matching
+from csdm_jax.distillation.methods.matching import matching, schedules
 from csdm_jax.distillation.needs import Pool, Untrained
 from csdm_jax.distillation.starts import kmeans, realism
 from csdm_jax.experiment.experiment import Experiment
@@ -229,3 +230,9 @@ def test_the_random_method_takes_no_start():
         loop = tiny_loop(name="random", initialisation=name)
         made.append(loop.method.result(loop.begin(jax.random.key(0))[0]).images)
     np.testing.assert_array_equal(*made)
+
+
+def test_the_page_on_long_tails_names_every_start_and_schedule():
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "tails.md").read_text()
+    for name in (*starts.STARTS, *schedules.SCHEDULES):
+        assert f"| `{name}` |" in page
