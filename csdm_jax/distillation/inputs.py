@@ -31,11 +31,13 @@ class Constants(NamedTuple):
       images: `[N, H, W, ch]` uint8, where the training set is on the devices; else None.
       supplied: what the method needs.
       key_data: of the run's key; a step's own is folded from it.
+      numbers: of the method, see `Method`.
     """
 
     images: Any
     supplied: tuple[Any, ...]
     key_data: jax.Array
+    numbers: tuple[Any, ...] = ()
 
 
 class Fed(NamedTuple):
@@ -122,7 +124,7 @@ def _from_views(phase: Phase, at: int, devices: Devices) -> stepping.Step:
 
             view, places[at] = views.read(kept, before, wanted, make)
             key = _key(shared, wanted)
-            inputs = Inputs(shared.supplied, None, key, index, view)
+            inputs = Inputs(shared.supplied, None, key, index, view, numbers=shared.numbers)
         state, metrics = _watched(phase, carry.state, inputs)
         return devices.copy_inside((Carried(state, tuple(places)), metrics))
 
@@ -147,7 +149,8 @@ def _inputs(
         drawn = phase.rows(key, number)
         pixels = shared.images[drawn.values] if fed.pixels is None else fed.pixels
         batch = drawn.with_values(pixels)
-    return Inputs(shared.supplied, batch, key, index, fetched=fed.fetched)
+    numbers = shared.numbers
+    return Inputs(shared.supplied, batch, key, index, fetched=fed.fetched, numbers=numbers)
 
 
 def _view(phase: Phase, shared: Constants, fed: Fed, number: jax.Array) -> Any:
@@ -176,10 +179,15 @@ def _no_views(phase: Phase, shared: Constants, pixels: Any) -> views.Places | No
     return views.empty(phase.views, jax.eval_shape(one, shared, jnp.int32(0)))
 
 
-def constants(data: DeviceData | HostData, supplied: tuple[Any, ...], key: jax.Array) -> Constants:
+def constants(
+    data: DeviceData | HostData,
+    supplied: tuple[Any, ...],
+    key: jax.Array,
+    numbers: tuple[Any, ...] = (),
+) -> Constants:
     """What every step of a run with this key reads."""
     images = data.images if isinstance(data, DeviceData) else None
-    return Constants(images, supplied, jnp.array(jax.random.key_data(key), copy=True))
+    return Constants(images, supplied, jnp.array(jax.random.key_data(key), copy=True), numbers)
 
 
 def feed(

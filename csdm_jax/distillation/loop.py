@@ -114,7 +114,8 @@ class Loop:
     ):
         self.method = method
         self.data = data
-        self.supplied = devices.copy((*supplied, *getattr(method, "numbers", ())))
+        self.supplied = devices.copy(supplied)
+        self.numbers = devices.copy(tuple(getattr(method, "numbers", ())))
         self.devices = devices
         self.stepper = Phases(inputs.compiled(method.phases, devices))
 
@@ -154,7 +155,7 @@ class Loop:
         feeds = tuple(
             inputs.feed(phase, self.data, self.supplied, run_key) for phase in self.method.phases
         )
-        return inputs.constants(self.data, self.supplied, run_key), feeds
+        return inputs.constants(self.data, self.supplied, run_key, self.numbers), feeds
 
     def seconds_a_step(self, key: jax.Array) -> float:
         """Measures steps after the first ones; what they make is dropped.

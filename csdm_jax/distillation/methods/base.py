@@ -33,6 +33,7 @@ class Inputs(NamedTuple):
       number: int32 scalar, the number of this step among those of its phase.
       view: what `Views.make` has made; None for a phase without views.
       fetched: what `Phase.fetch` has read; None for a phase without.
+      numbers: those of the method, as arguments of the compiled step; () where it is called alone.
     """
 
     supplied: tuple[Any, ...]
@@ -41,6 +42,7 @@ class Inputs(NamedTuple):
     number: jax.Array
     view: Any = None
     fetched: Any = None
+    numbers: tuple[Any, ...] = ()
 
 
 class Metrics(NamedTuple):
@@ -114,8 +116,8 @@ class Method(Protocol):
     The state is a pytree of arrays of any kind: coefficients of images, labels, a step size,
     networks, moments of optimisers. It is all that a checkpoint keeps.
 
-    A method may have `numbers`, scalars of its configuration that its steps find behind what they
-    are supplied with. Runs that differ in these alone share a compiled step.
+    A method may have `numbers`, a tuple of scalars of its configuration, which its steps then find
+    in their inputs. Runs that differ in these alone share a compiled step.
     """
 
     @property

@@ -134,6 +134,7 @@ class Reading(NamedTuple):
       real: images of a batch, uint8, or the real side that a view has made of one by the key.
       key: of the step.
       queue: of the state.
+      numbers: as in `Inputs`.
     """
 
     supplied: tuple[Any, ...]
@@ -141,6 +142,7 @@ class Reading(NamedTuple):
     real: Real | Ragged
     key: jax.Array
     queue: Any = ()
+    numbers: tuple[Any, ...] = ()
 
 
 class State(NamedTuple):
@@ -157,11 +159,6 @@ class State(NamedTuple):
     moments: Moments
     memory: Any = ()
     queue: Any = ()
-
-
-def loss_scale(supplied: tuple[Any, ...]) -> jax.Array:
-    """`distill.loss_scale`, among what the loop supplies a step with: see `Matching.numbers`."""
-    return supplied[-1]
 
 
 def _network_key(key: jax.Array) -> jax.Array:
@@ -293,7 +290,8 @@ class Matching:
         real: Real | Ragged | None = inputs.batch if inputs.view is None else inputs.view
         assert real is not None and real.classes is not None  # this phase draws
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        reading = Reading(inputs.supplied, state.memory, real, inputs.key, state.queue)
+        supplied, key = inputs.supplied, inputs.key
+        reading = Reading(supplied, state.memory, real, key, state.queue, inputs.numbers)
         (loss, (metrics, synthetic)), gradient = gradient_of(state.stored, reading)
         stored, moments = self._updates.apply(
             state.stored, gradient, state.moments, loss, real.classes
@@ -374,7 +372,7 @@ class Matching:
         Returns:
           Both terms; and the step's metrics with the synthetic features that were matched.
         """
-        supplied, memory, real, key, queue = reading
+        supplied, memory, real, key, queue, _ = reading
         drawn = self._drawn(supplied, memory, key, queue)
         known, images, synthetic = self.sides(stored, drawn, real, gradient=True)
         distance, parts = self.compare(known.sample, synthetic, drawn.distance_key, memory)
@@ -398,7 +396,8 @@ class Matching:
         (distance, calibration), said = self.terms(stored, reading)
         trust = self.schedule.trust(reading.queue, _network_key(reading.key))
         weight = self._config.calibration * trust
-        return loss_scale(reading.supplied) * distance + weight * calibration, said
+        (scale,) = reading.numbers or self.numbers
+        return scale * distance + weight * calibration, said
 
     def gradient_norms(self, supplied: tuple[Any, ...]) -> np.ndarray:
         """Norms of the gradients of both terms at the initial images: float64 `[DRAWS, 2]`.

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from csdm_jax.distillation.methods.base import Context, Inputs, Metrics, Phase
 from csdm_jax.distillation.methods.matching import spectral
-from csdm_jax.distillation.methods.matching.matching import Matching, State, kind, loss_scale
+from csdm_jax.distillation.methods.matching.matching import Matching, State, kind
 from csdm_jax.distillation.methods.matching.published import NCFM
 from csdm_jax.metric import cfd_loss
 from csdm_jax.metric.ragged import Ragged
@@ -109,9 +109,11 @@ class Adversarial(Matching):
         drawn = self._drawn(inputs.supplied, (), inputs.key, state.queue)
         known, _, synthetic = self.sides(state.stored, drawn, real, gradient=False)
 
+        (scale,) = inputs.numbers or self.numbers
+
         def term(layers: Sampler) -> jax.Array:
             value, _ = self.compare(known.sample, synthetic, drawn.distance_key, layers)
-            return loss_scale(inputs.supplied) * value
+            return scale * value
 
         value, gradient = jax.value_and_grad(term)(state.memory)
         moved = jax.tree.map(lambda p, g: p + self._rate * g, state.memory, gradient)

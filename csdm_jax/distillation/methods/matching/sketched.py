@@ -79,7 +79,8 @@ class FromSketches:
         sketches, *supplied = inputs.supplied
         view, key = sketches.view(inputs.number)
         (phase,) = self._method.phases
-        return phase.step(state, Inputs(tuple(supplied), None, key, inputs.number, view))
+        own = Inputs(tuple(supplied), None, key, inputs.number, view, numbers=inputs.numbers)
+        return phase.step(state, own)
 
 
 Draw = Callable[[tuple[Any, ...], jax.Array, jax.Array], tuple[Sums, jax.Array]]
