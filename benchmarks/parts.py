@@ -2,12 +2,14 @@
 
 `python benchmarks/parts.py`: milliseconds of the value and the gradients of each convolution, of
 norm with ReLU and of pooling with their way back, and of the whole network forward and backward.
-PyTorch runs in a process of its own. Shorter: `--width 32 --batch 16 --repeats 2`.
+PyTorch runs in a process of its own, which times itself. For a CPU. Shorter:
+`--width 32 --batch 16 --repeats 2`.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -60,11 +62,11 @@ def our_parts(width: int, batch: int) -> dict[str, Part]:
             parts[f"conv {layer}, gradient to the input"] = functools.partial(to_input, *given)
         parts[f"norm and ReLU {layer}, both ways"] = _both_ways(
             functools.partial(layers.normed, rectified=True),
-            *(back, jnp.ones(width), jnp.zeros(width)),
+            *(1 + back, jnp.ones(width), jnp.zeros(width)),
             back=back,
         )
         parts[f"pooling {layer}, both ways"] = _both_ways(
-            lambda maps: layers.pool(maps, jnp.mean), back, back=back[:, ::2, ::2]
+            lambda maps: layers.pool(maps, jnp.mean), 1 + back, back=back[:, ::2, ::2]
         )
     parts[WHOLE] = _our_network(width, batch)
     return parts
@@ -122,11 +124,11 @@ def their_parts(width: int, batch: int) -> dict[str, Part]:
             parts[f"conv {layer}, gradient to the input"] = gradient([True, False, False], *given)
         parts[f"norm and ReLU {layer}, both ways"] = both_ways(
             lambda maps, scale, bias: F.relu(F.group_norm(maps, width, scale, bias), inplace=True),
-            *(back, torch.ones(width), torch.zeros(width)),
+            *(1 + back, torch.ones(width), torch.zeros(width)),
             back=back,
         )
         parts[f"pooling {layer}, both ways"] = both_ways(
-            lambda maps: F.avg_pool2d(maps, 2), back, back=back[:, :, ::2, ::2].contiguous()
+            lambda maps: F.avg_pool2d(maps, 2), 1 + back, back=back[:, :, ::2, ::2].contiguous()
         )
     net, labels = torch_reference.ConvNet(width), torch.arange(batch) % _training.CLASSES
     pixels = torch.tensor(_arrays(1, width, batch)[0].transpose(0, 3, 1, 2).copy())
@@ -139,11 +141,26 @@ def their_parts(width: int, batch: int) -> dict[str, Part]:
     return parts
 
 
-def theirs(name: str, width: int, batch: int) -> None:
-    """One measurement of a part in PyTorch."""
+def theirs(name: str, width: int, batch: int) -> float:
+    """Seconds of one measurement of a part in PyTorch."""
     part = their_parts(width, batch)[name]
+    start = time.perf_counter()
     for _ in range(ROUNDS):
         part()
+    return time.perf_counter() - start
+
+
+def ours(part: Part) -> float:
+    """Seconds of one measurement of a part in JAX."""
+    start = time.perf_counter()
+    jax.block_until_ready([part() for _ in range(ROUNDS)])
+    return time.perf_counter() - start
+
+
+def _alternated(part: Part, other: Callable[[], float], repeats: int) -> dict[str, list[float]]:
+    """Seconds of both in turn, after one call of each to warm up."""
+    rounds = [(ours(part), other()) for _ in range(repeats + 1)]
+    return dict(zip(("ours", "torch"), map(list, zip(*rounds[1:], strict=True)), strict=True))
 
 
 def measure(width: int, batch: int, repeats: int) -> list[dict[str, Any]]:
@@ -151,12 +168,8 @@ def measure(width: int, batch: int, repeats: int) -> list[dict[str, Any]]:
     rows = []
     with _training.pytorch(kept=True) as torch:
         for name, part in our_parts(width, batch).items():
-            seconds = _common.alternated(
-                {
-                    "ours": lambda part=part: [part() for _ in range(ROUNDS)],
-                    "torch": lambda name=name: torch(theirs, name, width, batch),
-                },
-                repeats,
+            seconds = _alternated(
+                part, lambda name=name: torch(theirs, name, width, batch), repeats
             )
             times = {
                 side: _common.spread([1e3 * one / ROUNDS for one in own])
@@ -173,6 +186,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
+    if jax.default_backend() != "cpu":
+        raise SystemExit("parts.py compares CPUs: set JAX_PLATFORMS=cpu")
     rows = [row for w in options.width for row in measure(w, options.batch, options.repeats)]
     _common.print_table(
         ["width", "part", "ours, ms", "PyTorch, ms", "PyTorch / ours"],

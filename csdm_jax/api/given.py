@@ -43,6 +43,7 @@ def check_test(test: Any) -> None:
     """Refuses, as test images with labels, what is not a pair of both."""
     if not (isinstance(test, tuple | list) and len(test) == 2):
         kind = type(test).__name__
+        kind += f" of length {len(test)}" if isinstance(test, tuple | list) else ""
         raise ValueError(f"test must be a pair, got {kind}: give test=(images, labels)")
 
 

@@ -246,18 +246,19 @@ def rule_of(name: str) -> Rule:
     """
     fields = schema()
     if name not in fields:
-        near = [f"config.{one}" for one in _nearest(name, fields)]
-        said = f"; did you mean {' or '.join(near)}?"
-        hint = said if near else f": choose among {', '.join(fields)}"
+        hint = f": choose among {', '.join(fields)}"
+        if near := _nearest(name, fields):
+            hint = f"; did you mean {' or '.join(f'config.{one}' for one in near)}?"
         raise ConfigError(f"config.{name} is not a field{hint}")
     return fields[name].rule
 
 
 def _nearest(name: str, fields: Iterable[str]) -> list[str]:
-    """Fields that may be meant: one alike, or those of another section with the same last word."""
-    same = [one for one in fields if one.rpartition(".")[2] == name.rpartition(".")[2]]
-    alike = difflib.get_close_matches(name, same, n=1, cutoff=0.8)
-    return alike or same[:3] or difflib.get_close_matches(name, fields, n=1)
+    """Fields that may be meant: one alike, or all of other sections with the same last word."""
+    section, _, word = name.rpartition(".")
+    same = [one for one in fields if one.rpartition(".")[2] == word]
+    alike = difflib.get_close_matches(name, same if section else [], n=1, cutoff=0.8)
+    return alike or same or difflib.get_close_matches(name, fields, n=1)
 
 
 def check_field(name: str, value: Any) -> None:

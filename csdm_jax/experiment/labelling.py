@@ -29,7 +29,7 @@ MEASURED = ("accuracies", "test_images", EVALUATION)
 """Fields of a card on networks that were trained with the set's labels."""
 SETTINGS = ("soft_labels", "soft_temperature", "soft_correction", "soft_loss")
 """Fields of `config.evaluate` that say how images are labelled."""
-FEW = 50.0  # percent of the images whose own class is the likeliest, below which is warned
+FEW = 50.0  # percent of the images whose own class is the likeliest; fewer are warned of
 LOSSES = {
     "cross_entropy": "cross-entropy with these probabilities",
     "squared_error": "squared error of the logits, those of the labels their logarithms",
@@ -99,8 +99,13 @@ def _labels(
         logging.warning("soft labels: tau is the largest that is tried, %g", tau)
     labels = softening.corrected(softened, counts, tau).astype(np.float32)
     share = 100 * float(np.mean(labels.argmax(axis=1) == own))
-    say = logging.warning if share < FEW else logging.info
-    say("soft labels: the own class is the likeliest of %.0f %% of the images", share)
+    logging.info("soft labels: of %.0f %% of the images the own class is the likeliest", share)
+    if share < FEW:
+        logging.warning(
+            "soft labels: for most images another class is the likeliest, which is what networks "
+            "learn: train the extractors longer, or set evaluate.soft_correction = 'adsa' (now %r)",
+            settings.soft_correction,
+        )
     facts = {
         "tau": tau,
         "confidence_spread": [round(one, 4) for one in spreads],

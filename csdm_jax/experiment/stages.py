@@ -41,8 +41,8 @@ from csdm_jax.training import extractors
 STAGES = ("extractors", "distill", "evaluate", "report")
 CONFIG = saved.NAME
 JOBS = "jobs"
-SHOWN = 5  # classes that a warning names
 """Folder of a working directory: a folder each for methods that run in processes of their own."""
+SHOWN = 5  # classes that a warning names
 EVALUATION = labelling.EVALUATION
 PACKAGES = ("jax", "flax", "optax", "numpy")
 
@@ -272,12 +272,11 @@ def _warn_of_missed(experiment: Experiment, by_class: np.ndarray) -> None:
     missed = [name for name, own in zip(names, by_class, strict=True) if own == 0]
     if missed:
         some = ", ".join(missed[:SHOWN]) + (", ..." if len(missed) > SHOWN else "")
+        against = "" if settings.logit_adjustment else ", or set extractors.logit_adjustment = 1"
         logging.warning(
             "extractors: right about no image of %d of %d classes (%s), their features and labels "
-            "say little of these: train longer (extractors.epochs = %d, %d images) or against the "
-            "tail (extractors.logit_adjustment = %g)",
-            *(len(missed), len(names), some),
-            *(settings.epochs, len(experiment.host), settings.logit_adjustment),
+            "say little of these: raise extractors.epochs (%d, of %d images)%s",
+            *(len(missed), len(names), some, settings.epochs, len(experiment.host), against),
         )
 
 

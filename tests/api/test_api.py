@@ -138,6 +138,8 @@ def test_it_is_saved_reported_and_handed_to_torch(made, tmp_path):
         ({"fields": {"sdd.scael": 1.0}}, "scael"),
         ({"fields": {"steps": 5}}, r"did you mean config\.distill\.steps or config\.traject"),
         ({"test": np.zeros((2, 8, 8))}, r"test must be a pair, got ndarray: give test=\(images"),
+        ({"test": (1, 2, 3)}, "test must be a pair, got tuple of length 3: give"),
+        ({"fields": {"learning_rate": 1.0}}, r"config\.distill\.learning_rate or .*evaluate"),
         ({"fields": {"sdd.scale": -1.0}}, "it must be a number in"),
         ({"method": "csmd"}, "did you mean 'csdm'"),
         ({"holdout": 0.2, "test": (np.zeros((2, 8, 8)), ["0", "1"])}, "has test images of its own"),

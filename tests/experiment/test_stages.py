@@ -112,7 +112,10 @@ def test_classes_that_no_extractor_knows_are_warned_of(tmp_path, monkeypatch, ca
         missed = 7 if second is by_class else 6
         assert f"right about no image of {missed} of 10 classes ({told})" in caplog.text
         epochs, images = experiment.config.extractors.epochs, len(experiment.host)
-        assert f"(extractors.epochs = {epochs}, {images} images)" in caplog.text
+        assert f"({epochs}, of {images} images), or set extractors.logit_adj" in caplog.text
+    experiment.config.extractors.logit_adjustment = 1.0
+    stages.extractor_stage(experiment)
+    assert caplog.text.endswith(f"({epochs}, of {images} images)\n")
 
 
 def test_tuning_is_refused_at_once_where_no_image_is_left_for_it(tmp_path):
