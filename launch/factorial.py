@@ -26,7 +26,8 @@ classes and to that of the rarest third, and writes rows.csv, effects.md, effect
 and effects.svg to OUT. Tuning images are those that the long-tailed set leaves out: the largest
 class has none, and what a remedy for the tail costs it is not seen. Under the schedule `queue` the
 training of the extractors moves soft labels, a start that reads extractors and the metric's scale
-alone.
+alone. All runs of a training share a pool: what is random in the pools, and so in a start that
+reads one, is not in the intervals.
 """
 
 from __future__ import annotations
@@ -195,14 +196,14 @@ def array() -> list[tuple[int, ...]]:
 def measured(design: Design, runs: Sequence[sweeps.Run]) -> list[dict[str, Any]]:
     """A row for each distilled set of a finished run and kind of labels: the networks' mean."""
     rows = []
-    for point, run in zip(design.points, runs, strict=True):
+    for number, (point, run) in enumerate(zip(design.points, runs, strict=True)):
         if not sweeps.is_finished(run):
             continue
         for folder, (_, seed) in zip(run.folders, run.pairs, strict=True):
             soft = tracks.soft(folder)
             for labels, own in zip(LABELS, (folder, soft), strict=True):
                 if own is not None:
-                    name = {"set": f"{run.workdir.name} {seed}", "seed": seed, "labels": labels}
+                    name = {"set": f"{number}-{seed}", "seed": seed, "labels": labels}
                     rows.append(point | name | _accuracy(own))
     return rows
 
@@ -217,7 +218,8 @@ def _accuracy(folder: Path) -> dict[str, Any]:
     groups = statistics.group_accuracies(by_class, card["data"]["counts"])
     last = [float(one["last"]) for one in results]
     said = {"networks": " ".join(f"{one:.2f}" for one in last), "sha256": card[distilled.DIGEST]}
-    return {"accuracy": float(np.nanmean(by_class))} | groups | said
+    means = {"accuracy": float(np.nanmean(by_class))} | groups
+    return {name: round(value, 3) for name, value in means.items()} | said
 
 
 def ordered(found: Iterable[Effect]) -> tuple[list[Effect], list[Effect]]:
@@ -291,7 +293,8 @@ def table(
         f"last epoch, against the mean over all levels (of these rows {mean:.1f} % over classes "
         f"with tuning images, which the largest class has not, and {low:.1f} % over the rarest "
         "third); an interaction is what two levels add beyond their effects, over all classes "
-        "tested. A mixed model, the set of a run being the group; Student's intervals. Of "
+        "tested. A mixed model, the set of a run being the group; Student's intervals, in which the "
+        "randomness of the pools of extractors, one a training, is not. Of "
         f"{len(others)} interactions those are shown whose interval leaves 0 out, as that of one "
         "in twenty does by chance.",
         "",
