@@ -293,8 +293,8 @@ def table(
         f"last epoch, against the mean over all levels (of these rows {mean:.1f} % over classes "
         f"with tuning images, which the largest class has not, and {low:.1f} % over the rarest "
         "third); an interaction is what two levels add beyond their effects, over all classes "
-        "tested. A mixed model, the set of a run being the group; Student's intervals, in which the "
-        "randomness of the pools of extractors, one a training, is not. Of "
+        "tested. A mixed model, the set of a run being the group; Student's intervals, in which "
+        "the randomness of the pools of extractors, one a training, is not. Of "
         f"{len(others)} interactions those are shown whose interval leaves 0 out, as that of one "
         "in twenty does by chance.",
         "",
