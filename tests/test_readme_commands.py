@@ -168,6 +168,9 @@ def test_the_commands_run_one_after_the_other(clone):
         "cifar10_lt-imb100-ipc10-cpu",
         "compared",
         "digits_lt-imb10-ipc2",
+        "digits_lt-imb10-ipc2,extractor=queue,initialisation=herding,logit_adjustment=1,batch=64,"
+        "learning_rate=0.05,train_steps=5,trained=1",
+        "digits_lt-imb10-ipc2,extractor=trajectory,initialisation=kmeans,logit_adjustment=1",
         "digits_lt-imb10-ipc2,head=0.8,scale=2",
         "reproduce",
         "score-theirs-cifar10-cifar10_lt-imb100-ipc10",
