@@ -103,8 +103,8 @@ def _labels(
     if share < FEW:
         logging.warning(
             "soft labels: for most images another class is the likeliest, which is what networks "
-            "learn: train the extractors longer, or set evaluate.soft_correction = 'adsa' (now %r)",
-            settings.soft_correction,
+            "learn: train the extractors longer%s",
+            "" if adsa else ", or set evaluate.soft_correction = 'adsa'",
         )
     facts = {
         "tau": tau,
