@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from csdm_jax.experiment import stages
+from csdm_jax.experiment import claims, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import compared
 from csdm_jax.runtime import cluster, interruption, jobs
@@ -61,7 +61,7 @@ def run(
     if not cluster.is_first():
         stages.follow(experiment, stages.STAGES, experiment.methods)
         return None
-    with stages.claimed(experiment):
+    with claims.claimed(experiment):
         interruption.check("before the first stage")
         stages.extractor_stage(experiment)
         failed = (each or one_after_the_other)(experiment)
@@ -101,7 +101,7 @@ def side_by_side(
       command: name of a method to what calls `stages.run(..., only=name)`.
       at_once: how many run at a time.
     """
-    folder = experiment.workdir / stages.JOBS
+    folder = experiment.workdir / claims.JOBS
     todo = [
         jobs.Job(name, tuple(command(name)), folder / name / LOG) for name in experiment.methods
     ]

@@ -74,7 +74,7 @@ def write(
                 f"{[*experiment.dataset.class_names]}: give data with the same ones"
             )
         experiment.normaliser = Normaliser(*(tuple(given.facts[n]) for n in ("mean", "std")))
-        experiment.pool = given.pool(experiment.network)
+        experiment.trained.pool = given.pool(experiment.network)
     _check_sums(experiment)
     with lock.held(experiment.workdir):
         file = _file_of(experiment, part, given)
@@ -158,7 +158,7 @@ def _check_sums(experiment: Experiment) -> None:
 def _file_of(experiment: Experiment, part: tuple[int, int], given: SketchFile | None) -> SketchFile:
     """Draws the views and puts everything together."""
     config, dataset = experiment.config, experiment.dataset
-    supplied = supplies.supplied(experiment, config.method)
+    supplied = supplies.supplied(experiment.trained, config.method)
     if given is None:
         settled = methods.kind(config.method).settle(config, experiment.context, supplied)
         keys = _keys(config)
@@ -182,7 +182,7 @@ def _file_of(experiment: Experiment, part: tuple[int, int], given: SketchFile | 
     }
     key_data = np.asarray(jax.random.key_data(keys))
     facts["drawn"] = sketch_files.drawn_by(key_data)
-    return SketchFile(facts, sums, key_data, sketch_files.weights_of(experiment.pool))
+    return SketchFile(facts, sums, key_data, sketch_files.weights_of(experiment.trained.pool))
 
 
 def _keys(config: Any) -> jax.Array:

@@ -7,10 +7,9 @@ and each leaves alone what is finished, so that the same command goes on after a
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,20 @@ from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
+from csdm_jax.experiment import claims, labelling, supplies
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import labelling, saved, supplies
-from csdm_jax.experiment.experiment import POOL, Experiment
+from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.experiment.sections import Kind
+from csdm_jax.experiment.trained import POOL
 from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
 from csdm_jax.runtime.version import __version__
 from csdm_jax.sets import distilled, tracks
-from csdm_jax.storage import files, lock
+from csdm_jax.storage import files
 from csdm_jax.storage.journal import METRICS
-from csdm_jax.training import extractors
 
 STAGES = ("extractors", "distill", "evaluate", "report")
-CONFIG = saved.NAME
-JOBS = "jobs"
-"""Folder of a working directory: a folder each for methods that run in processes of their own."""
 SHOWN = 5  # classes that a warning names
 EVALUATION = labelling.EVALUATION
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -89,7 +85,7 @@ def run(
     if not cluster.is_first():
         follow(experiment, done, wanted)
         return experiment, []
-    with claimed(experiment, only):
+    with claims.claimed(experiment, only):
         rows = _run_stages(experiment, done, wanted)
     cluster.wait("the end")
     return experiment, rows
@@ -156,90 +152,13 @@ def method_stages(
             evaluate_stage(own, method, seed)
 
 
-@contextlib.contextmanager
-def claimed(experiment: Experiment, only: str | None = None) -> Iterator[None]:
-    """The working directory for this process alone, or one method's part of it.
-
-    Args:
-      experiment: it may not begin where another configuration has begun.
-      only: a method, where others run in other processes.
-
-    Raises:
-      LockedError: where another process works in it, at all methods or at one of them.
-      ConfigError: for another configuration than the directory's.
-    """
-    parts = experiment.workdir / JOBS
-    with lock.held(parts / only if only else experiment.workdir), _claim(experiment):
-        for part in [] if only else parts.glob("*"):
-            with lock.held(part):  # a process whose parent was killed may still work there
-                pass
-        yield
-
-
-@contextlib.contextmanager
-def _claim(experiment: Experiment) -> Iterator[None]:
-    """Refuses a directory that another configuration has begun; leaves this one there.
-
-    A first stage that fails before it has written anything leaves nothing.
-    """
-    path = experiment.workdir / CONFIG
-    try:
-        check_claim(experiment.config, experiment.workdir)
-    except files.DamagedError as error:
-        files.set_aside(path, error)
-    first = not path.exists()
-    files.write_sealed_json(path, experiment.config.to_dict())
-    try:
-        yield
-    except BaseException:
-        if first and not _has_results(experiment.workdir):
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _has_results(workdir: Path) -> bool:
-    """Whether a stage has written anything there."""
-    beginnings = (CONFIG, lock.NAME, lock.OWNER, extractors.DESCRIPTION)
-    found = (path for path in workdir.rglob("*") if path.is_file())
-    return any(path.name not in beginnings and path.stat().st_size for path in found)
-
-
-def check_claim(config: Any, workdir: Path) -> None:
-    """Refuses a directory that another configuration has begun.
-
-    And one with a finished report that would give way to a smaller one.
-
-    Raises:
-      ConfigError: when one has; says which fields differ.
-      DamagedError: when the directory's configuration cannot be read.
-    """
-    try:
-        before = files.read_sealed_json(workdir / CONFIG)
-    except FileNotFoundError:
-        return
-    changed = configuration.differences(
-        configuration.flatten(before), configuration.flatten(config)
-    )
-    changed += configuration.other_rates(before, config)
-    if changed:
-        raise configuration.ConfigError(
-            f"{workdir} was begun with another configuration ({'; '.join(changed)}): "
-            f"take another --workdir, or go on with it by --config={workdir / CONFIG}"
-        )
-    if (workdir / page.FILE).exists() and (less := configuration.fewer(before, config)):
-        raise configuration.ConfigError(
-            f"{workdir} holds a finished report of more than is asked for ({'; '.join(less)}): "
-            "ask for at least as much, or take another --workdir"
-        )
-
-
 def extractor_stage(experiment: Experiment) -> None:
     """Makes what the methods need, and says how good a pool is (nothing is selected by it)."""
     start = time.monotonic()
     if not _supply(experiment):
         logging.info("extractors: no method needs a pool")
         return
-    pool = experiment.pool
+    pool = experiment.trained.pool
     if not experiment.tested:
         logging.info("extractors: %d; no image to test them on", pool.size)
         return
@@ -285,13 +204,13 @@ def _supply(experiment: Experiment) -> bool:
     pooled = False
     for method in experiment.methods:
         own = experiment.of(method)
-        supplies.supplied(own, method)
+        supplies.supplied(own.trained, method)
         wanted = any(
             isinstance(one, Pool | Teacher) for one in methods.kind(method).needed(own.config)
         )
         pooled |= wanted and (own is experiment or own.shares(*POOL))
     if experiment.config.evaluate.soft_labels:
-        pooled |= experiment.pool.size > 0
+        pooled |= experiment.trained.pool.size > 0
     return pooled
 
 
@@ -304,7 +223,7 @@ def _supply_teacher(experiment: Experiment) -> None:
         for method, seed in experiment.runs
     )
     if cluster.first_says(missing):
-        logging.info("%d extractors label the images", experiment.pool.size)
+        logging.info("%d extractors label the images", experiment.trained.pool.size)
 
 
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
@@ -499,7 +418,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     if spectra.read(experiment.workdir, card) is not None:
         return
     experiment = experiment.of(experiment.config.method)
-    params = experiment.trained_extractor()
+    params = experiment.trained.first_extractor()
     if params is None:  # no method needed one
         return
     logging.info("report: characteristic functions of a head and a tail class")

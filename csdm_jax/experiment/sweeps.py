@@ -26,8 +26,8 @@ import numpy as np
 
 from csdm_jax.evaluation import evaluate
 from csdm_jax.evaluation.statistics import GROUPS, last_text
+from csdm_jax.experiment import claims, experiment, stages
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import experiment, stages
 from csdm_jax.experiment.config import ConfigError
 from csdm_jax.reporting import figures, page, palette
 from csdm_jax.reporting import table as result_table
@@ -188,7 +188,7 @@ def plan(base: Any, axes: Sequence[Axis], out: Path) -> list[Run]:
             )
         runs.append(Run(point, config, out / name_of(point)))
         try:
-            stages.check_claim(config, runs[-1].workdir)
+            claims.check(config, runs[-1].workdir)
         except files.DamagedError:
             continue  # the run itself sets it aside
     return runs

@@ -5,7 +5,7 @@ import types
 import pytest
 
 import csdm_jax.compare as command
-from csdm_jax.experiment import comparing, stages
+from csdm_jax.experiment import claims, comparing, stages
 from csdm_jax.experiment import config as configuration
 from csdm_jax.runtime.interruption import Interrupted
 from csdm_jax.storage import lock
@@ -55,7 +55,7 @@ def test_those_that_did_not_fail_are_compared_and_the_others_named(tmp_path, mon
 def test_a_part_that_is_still_worked_at_is_not_begun_again(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "extractor_stage", lambda experiment: pytest.fail("it began"))
     with (
-        lock.held(tmp_path / stages.JOBS / "random"),
+        lock.held(tmp_path / claims.JOBS / "random"),
         pytest.raises(lock.LockedError, match="jobs/random: wait for it"),
     ):
         comparing.run(quick(), tmp_path)

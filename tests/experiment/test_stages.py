@@ -9,8 +9,8 @@ import pytest
 
 from csdm_jax.distillation import loop, methods
 from csdm_jax.evaluation import statistics
+from csdm_jax.experiment import claims, saved, sections, stages
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import sections, stages
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
@@ -33,12 +33,12 @@ def test_a_stage_that_fails_before_writing_claims_nothing(tmp_path, stage):
         stages.run(quick(), tmp_path, stage=stage)
     assert {path.name for path in tmp_path.iterdir()} <= {lock.NAME}
     stages.run(quick(**{"distill.ipc": 2}), tmp_path, stage="distill")  # another configuration
-    assert (tmp_path / stages.CONFIG).exists()
+    assert (tmp_path / saved.NAME).exists()
 
 
 def test_a_stage_that_fails_after_another_has_written_leaves_the_claim(tmp_path):
     stages.run(quick(), tmp_path, stage="distill")
-    for name in (distilled.ARRAYS, stages.CONFIG):
+    for name in (distilled.ARRAYS, saved.NAME):
         (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError):
         stages.run(quick(), tmp_path, stage="evaluate")
@@ -83,7 +83,7 @@ def test_a_budget_of_seconds_says_how_many_steps_a_method_makes(tmp_path, monkey
 
 def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, monkeypatch, caplog):
     experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
-    experiment.pool = extractors.like(experiment.network, 2)
+    experiment.trained.pool = extractors.like(experiment.network, 2)
     by_class = np.linspace(10.0, 100.0, 10)
     by_class[0] = np.nan  # the head class is used whole: none is left for tuning
     found = [(55.0, by_class), (57.0, by_class + 2)]
@@ -99,7 +99,7 @@ def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, m
 
 def test_classes_that_no_extractor_knows_are_warned_of(tmp_path, monkeypatch, caplog):
     experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
-    experiment.pool = extractors.like(experiment.network, 2)
+    experiment.trained.pool = extractors.like(experiment.network, 2)
     by_class = np.full(10, 50.0)
     by_class[0], by_class[3:] = np.nan, 0.0
     halves = by_class.copy()
@@ -128,7 +128,7 @@ def test_a_pool_without_a_second_stage_is_the_one_that_it_was(tmp_path):
     def described(**fields):
         given = {f"extractors.{name}": value for name, value in fields.items()}
         experiment = Experiment(quick(**given), tmp_path)
-        return experiment.pool_description(experiment.network, {})
+        return experiment.trained.pool_description(experiment.network, {})
 
     assert not {"classifier_epochs", "classifier_rate"} & described(classifier_rate=0.5).keys()
     found = described(classifier_epochs=3, classifier_rate=0.5)
@@ -149,15 +149,15 @@ LARGER = {"baselines": ("dm",), "distill.seeds": (0, 1), "evaluate.count": 3}
     ],
 )
 def test_a_smaller_rerun_does_not_replace_a_finished_report(tmp_path, less, message):
-    files.write_sealed_json(tmp_path / stages.CONFIG, quick(**LARGER).to_dict())
+    files.write_sealed_json(tmp_path / saved.NAME, quick(**LARGER).to_dict())
     smaller = quick(**(LARGER | less))
-    stages.check_claim(smaller, tmp_path)  # nothing is finished yet
+    claims.check(smaller, tmp_path)  # nothing is finished yet
     (tmp_path / page.FILE).write_text("the report")
     said = re.escape(f"a finished report of more than is asked for ({message}): ask for at least")
     with pytest.raises(configuration.ConfigError, match=said):
-        stages.check_claim(smaller, tmp_path)
-    stages.check_claim(quick(**LARGER), tmp_path)
-    stages.check_claim(quick(**(LARGER | {"distill.seeds": (0, 1, 2)})), tmp_path)
+        claims.check(smaller, tmp_path)
+    claims.check(quick(**LARGER), tmp_path)
+    claims.check(quick(**(LARGER | {"distill.seeds": (0, 1, 2)})), tmp_path)
 
 
 def test_the_pool_s_folder_is_read_as_a_shell_reads_it(tmp_path, monkeypatch):
@@ -165,15 +165,17 @@ def test_the_pool_s_folder_is_read_as_a_shell_reads_it(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(extractors, "trained", lambda folder, *rest: asked.append(folder))
     for given in ("~/my pool/", ""):
-        Experiment(quick(**{"extractors.pool_dir": given}), tmp_path / "w").trained_extractor()
+        Experiment(
+            quick(**{"extractors.pool_dir": given}), tmp_path / "w"
+        ).trained.first_extractor()
     assert asked == [tmp_path / "my pool", tmp_path / "w" / "extractors"]
 
 
 def test_another_configuration_is_told_which_flag_takes_up_the_directory(tmp_path):
-    files.write_sealed_json(tmp_path / stages.CONFIG, quick().to_dict())
+    files.write_sealed_json(tmp_path / saved.NAME, quick().to_dict())
     told = re.escape(f"take another --workdir, or go on with it by --config={tmp_path}/config.json")
     with pytest.raises(configuration.ConfigError, match=told):
-        stages.check_claim(quick(**{"sdd.scale": 2.0}), tmp_path)
+        claims.check(quick(**{"sdd.scale": 2.0}), tmp_path)
 
 
 @pytest.mark.parametrize(

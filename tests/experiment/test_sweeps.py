@@ -15,7 +15,7 @@ from PIL import Image
 
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import stages, sweeps
+from csdm_jax.experiment import saved, stages, sweeps
 from csdm_jax.reporting import page
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files
@@ -146,7 +146,7 @@ def test_a_point_that_breaks_a_rule_between_fields_is_refused(tmp_path):
 
 def test_a_folder_that_another_configuration_began_is_refused_before_anything_starts(tmp_path):
     _, (run,) = plan("config.sdd.scale=1", tmp_path)
-    files.write_sealed_json(run.workdir / stages.CONFIG, run.config.to_dict())
+    files.write_sealed_json(run.workdir / saved.NAME, run.config.to_dict())
     plan("config.sdd.scale=1", tmp_path, **{"distill.steps": 3})  # a field that may change
     with pytest.raises(configuration.ConfigError, match=r"evaluate\.epochs: 2000 -> 7"):
         plan("config.sdd.scale=1", tmp_path, **{"evaluate.epochs": 7})
