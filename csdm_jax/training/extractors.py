@@ -164,15 +164,10 @@ class Ends:
         """The file of a network in the folder of its pool."""
         return folder / f"network-{number:02d}{self.suffix}"
 
-    def save(self, path: Path, number: int, initial: Params, final: Params) -> Any:
-        """Writes what is kept of a network, at the end of its training; returns that."""
+    def save(self, path: Path, number: int, initial: Params, final: Params) -> None:
+        """Writes what is kept of a network, whole or not at all."""
         *_, final = final, *self.second_stage(path, final)
         weights = jax.device_get(self.finish(number, initial, final))
-        self.write(path, weights)
-        return weights
-
-    def write(self, path: Path, weights: dict[str, Params]) -> None:
-        """Writes pytrees by their names, whole or not at all."""
         files.write_sealed_bytes(path, flax.serialization.msgpack_serialize(weights))
 
     def second_stage(self, path: Path, final: Params) -> list[Params]:
@@ -231,7 +226,7 @@ def ensure(
       For each network what its record loads.
     """
     folder = Path(folder) / pool_name(description)
-    describe(folder, description)
+    _describe(folder / DESCRIPTION, description)
     paths = [record.path(folder, k) for k in range(count)]
     members = [record.load(path) for path in paths]
     if any(member is None for member in members):
@@ -241,12 +236,11 @@ def ensure(
     return members
 
 
-def describe(folder: Path, description: dict[str, Any]) -> None:
+def _describe(path: Path, description: dict[str, Any]) -> None:
     """Has a pool's folder say what its weights depend on; a file that says else is set aside.
 
     A finished pool may be read-only: what is right is left alone.
     """
-    path = folder / DESCRIPTION
     try:
         if json.loads(path.read_bytes()) == json.loads(json.dumps(description)):
             return

@@ -1,13 +1,11 @@
 """Trajectories: the weights of networks along their training on the long-tailed set.
 
 They are trained like the extractors, and kept like them: a file a network, whole or not at all, so
-that a stop costs the networks under way. At its end each is the extractor of its number, and kept
-as that, too: who needs both trains once.
+that a stop costs the networks under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from csdm_jax.data.device import DeviceData
 from csdm_jax.data.host import HostData
 from csdm_jax.networks import Network
 from csdm_jax.training.balanced import SecondStage
-from csdm_jax.training.extractors import Ends, Params, describe, ensure, pool_name, stacked
+from csdm_jax.training.extractors import Ends, Params, ensure, stacked
 from csdm_jax.training.trainer import Trainer
 
 
@@ -74,37 +72,20 @@ def ensure_trajectories(
     """Loads trajectories from `folder`, training the networks that are not there yet.
 
     Args:
-      folder, description, trainer, data, count, seed, second: see `extractors.ensure_pool`, which
-        finds the networks that are trained here.
+      folder, description, trainer, data, count, seed, second: see `extractors.ensure_pool`.
       every: epochs between two snapshots, at least 1.
     """
     described = description | {"snapshots_every": every}
-
-    def keep(number: int, weights: dict[str, Params]) -> None:
-        pool, ends = Path(folder) / pool_name(description), Ends(trainer.network)
-        describe(pool, description)
-        path = ends.path(pool, number)
-        if ends.load(path) is None:
-            ends.write(path, weights)
-
-    record = _Snapshots(trainer.network, second, trainer.recipe.epochs, every, keep)
+    record = _Snapshots(trainer.network, second, trainer.recipe.epochs, every)
     found = ensure(folder, described, record, trainer, data, count=count, seed=seed)
     return Trajectories(stacked(found)["snapshots"])
 
 
 class _Snapshots(Ends):
-    """Keeps the weights at every report, and hands on those at the two ends."""
+    """Keeps the weights at every report."""
 
-    def __init__(
-        self,
-        network: Network,
-        second: SecondStage | None,
-        epochs: int,
-        every: int,
-        keep: Callable[[int, dict[str, Params]], None],
-    ):
+    def __init__(self, network: Network, second: SecondStage | None, epochs: int, every: int):
         super().__init__(network, second)
-        self._keep = keep
         self.report_every = every
         self._length = length(epochs, every)
         self._seen: dict[int, list[Params]] = {}
@@ -129,12 +110,3 @@ class _Snapshots(Ends):
         """The last report saw the weights before a second stage."""
         seen = [initial, *self._seen.pop(number)[:-1], final]
         return {"snapshots": jax.tree.map(lambda *leaf: jnp.stack(leaf), *seen)}
-
-    def save(self, path: Path, number: int, initial: Params, final: Params) -> Any:
-        """Writes the snapshots, and hands on the ends."""
-        weights = super().save(path, number, initial, final)
-        first, last = (
-            jax.tree.map(lambda leaf, at=at: leaf[at], weights["snapshots"]) for at in (0, -1)
-        )
-        self._keep(number, {"initial": first, "trained": last})
-        return weights
