@@ -32,7 +32,7 @@ CPU = {
     "trajectory.step_size": 0.02,
     "evaluate.count": 3,
     "evaluate.epochs": 500,  # after 100 the networks are far from done: results/cifar10_lt_h100
-    "evaluate.learning_rate": 0.003,  # two points on 0.001, NCFM's: results/ablations/tuning
+    "evaluate.learning_rate": 0.003,  # not 0.001, NCFM's: results/ablations/tuning
     "evaluate.check_every": 100,
     "evaluate.batch": 100,
 }

@@ -158,8 +158,8 @@ class Experiment(Basis):
     @functools.cache  # noqa: B019
     def settled(self, method: str) -> dict[str, Any]:
         """The fields that the configuration leaves open to a method, and what it sets them to."""
-        folders = (self.folder(method, seed) for seed in self.config.distill.seeds)
-        file = settled.Kept(self.workdir, method, self.identity(method, 0), folders)
+        folders = [self.folder(method, seed) for seed in self.config.distill.seeds]
+        file = settled.Kept(self.workdir, method, lambda: self.identity(method, 0), folders)
         kept = file.read() if cluster.is_first() else None
         if not cluster.first_says(kept is not None):
             kept = self._settle(method)
@@ -171,7 +171,7 @@ class Experiment(Basis):
         return found
 
     def _settle(self, method: str) -> dict[str, Any]:
-        """The same, by the method's rules."""
+        """What the rules of the method set them to."""
         given, config = supplies.supplied(self.trained, method), self.config
         already = {} if self.sketched is None else self.sketched.facts["settled"]
         config = config.copy_and_resolve_references()

@@ -6,7 +6,7 @@ On other hardware a rule might round otherwise, and a run that goes on there kee
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,24 @@ class Kept:
     Args:
       workdir: the working directory.
       method: its name.
-      identity: what the fields depend on.
+      identity: makes what the fields depend on; asked by the process that reads and writes alone,
+        since it reads all images.
       runs: folders of the method's runs; all seeds share the fields, and a finished run's card
         says them, too.
     """
 
-    def __init__(self, workdir: Path, method: str, identity: dict[str, Any], runs: Iterable[Path]):
+    def __init__(
+        self,
+        workdir: Path,
+        method: str,
+        identity: Callable[[], dict[str, Any]],
+        runs: Sequence[Path],
+    ):
         self._path, self._method, self._runs = workdir / FOLDER / f"{method}.json", method, runs
-        text = json.dumps(identity, sort_keys=True, default=str)
-        self._identity = sha256(text.encode()).hexdigest()
+        self._of = identity
+
+    def _identity(self) -> str:
+        return sha256(json.dumps(self._of(), sort_keys=True, default=str).encode()).hexdigest()
 
     def read(self) -> dict[str, Any] | None:
         """What was kept of the same method and configuration; None without it."""
@@ -43,11 +52,11 @@ class Kept:
         except files.DamagedError as error:
             files.set_aside(self._path, error)
             return self._said_by_a_card()
-        return found.get("fields") if found.get("identity") == self._identity else None
+        return found.get("fields") if found.get("identity") == self._identity() else None
 
     def write(self, fields: dict[str, Any]) -> None:
         """Keeps them."""
-        files.write_sealed_json(self._path, {"identity": self._identity, "fields": fields})
+        files.write_sealed_json(self._path, {"identity": self._identity(), "fields": fields})
 
     def _said_by_a_card(self) -> dict[str, Any] | None:
         for run in self._runs:
