@@ -13,6 +13,7 @@ from csdm_jax.experiment import claims, saved, sections, stages
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.reporting import page
+from csdm_jax.runtime import cluster
 from csdm_jax.sets import distilled
 from csdm_jax.storage import files, lock
 from csdm_jax.training import extractors
@@ -60,6 +61,15 @@ def test_what_a_method_settles_stays_when_its_run_goes_on(tmp_path, monkeypatch)
     path.write_text(path.read_text()[:-9])
     again = Experiment(quick(), tmp_path / "elsewhere")
     assert again.settled("random") == {"sdd.scale": 4.0}
+
+
+def test_the_first_process_alone_reads_what_settled_numbers_depend_on(tmp_path, monkeypatch):
+    """Its identity hashes all images, of which another process may hold a part."""
+    monkeypatch.setattr(cluster, "is_first", lambda: False)
+    monkeypatch.setattr(cluster, "first_says", lambda answer: True)
+    monkeypatch.setattr(cluster, "told", lambda value: {"sdd.scale": 1.0})
+    monkeypatch.setattr(Experiment, "identity", lambda *given: pytest.fail("asked"))
+    assert Experiment(quick(), tmp_path).settled("random") == {"sdd.scale": 1.0}
 
 
 def test_a_budget_of_seconds_says_how_many_steps_a_method_makes(tmp_path, monkeypatch):
