@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from csdm_jax.data import Dataset
-from csdm_jax.experiment import stages, supplies, sweeps
+from csdm_jax.experiment import stages, sweeps
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.runtime import memory
 
@@ -81,7 +81,7 @@ def measure(options: argparse.Namespace, method: str, ipc: int) -> dict[str, Any
     """One row: seconds of a step and the peak of this process."""
     config = configuration(options, method, ipc)
     experiment = Experiment(config, options.folder / method, dataset=noise(options)).of(method)
-    supplies.supplied(experiment, method)
+    experiment.supplies.of(method)
     loop, before = experiment.loop(method), memory.peak()
     state, constants, feeds = loop.begin(jax.random.key(0))
     carry, done, seconds = loop.carry(loop.devices.copy(state), constants), 0, []

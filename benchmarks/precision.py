@@ -87,7 +87,7 @@ def configuration(options: argparse.Namespace) -> Any:
 def first_steps(config: Any, pool: extractors.Pool) -> list[tuple[float, np.ndarray]]:
     """Loss and pixel gradient of some steps' draws, all at the images that a run begins with."""
     made = Experiment(config, Path("unused"))
-    made.trained.pool = pool
+    made.supplies.pool = pool
     return first_gradients(made.loop(config.method))
 
 
@@ -111,7 +111,7 @@ def first_gradients(loop: Loop) -> list[tuple[float, np.ndarray]]:
 def step_errors(options: argparse.Namespace) -> list[dict]:
     """Of a step with bfloat16 in the networks, in the metric's factors, and in both."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = Experiment(configuration(options), Path(folder)).trained.pool
+        pool = Experiment(configuration(options), Path(folder)).supplies.pool
     exact, found = first_steps(configuration(options), pool), []
     for name, fields in IN_BFLOAT16.items():
         config = configuration(options)

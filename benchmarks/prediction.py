@@ -109,7 +109,7 @@ def extractors(plain: Experiment, adjusted: Experiment, count: int) -> dict[str,
     def each(stacked: Params) -> list[Params]:
         return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(count)]
 
-    first, second = plain.trained.pool, adjusted.trained.pool
+    first, second = plain.supplies.pool, adjusted.supplies.pool
     return {
         "random": each(first.initial),
         "interpolated": blended(first.initial, first.trained, count),
@@ -135,7 +135,7 @@ def features(made: Experiment, params: Params, images: np.ndarray) -> jax.Array:
 
 def subsets(made: Experiment, options: argparse.Namespace) -> list[_subsets.Subset]:
     """The subsets; herded by the last extractor, which no distance sees."""
-    pool = jax.tree.map(lambda leaf: leaf[-1], made.trained.pool.trained)
+    pool = jax.tree.map(lambda leaf: leaf[-1], made.supplies.pool.trained)
     ends = np.cumsum(made.host.counts)[:-1]
     images = made.host.take(np.arange(len(made.host)))
     rows = np.asarray(features(made, pool, images))

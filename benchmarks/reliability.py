@@ -32,7 +32,7 @@ def experiment(data_dir: str, steps: int) -> Experiment:
     made = Experiment(config, Path("unused"))
     nets = [made.network.init(jax.random.key(k)) for k in range(config.extractors.count)]
     stacked = jax.tree.map(lambda *leaf: jnp.stack(leaf), *nets)
-    made.trained.pool = extractors.Pool(stacked, stacked)
+    made.supplies.pool = extractors.Pool(stacked, stacked)
     return made
 
 

@@ -20,10 +20,10 @@ from csdm_jax.distillation.loop import Loop
 from csdm_jax.distillation.methods.matching.sketched import FromSketches
 from csdm_jax.evaluation import evaluate
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import sections, settled, supplies
+from csdm_jax.experiment import sections, settled
 from csdm_jax.experiment.basis import Basis
 from csdm_jax.experiment.sections import COMMON, Kind
-from csdm_jax.experiment.trained import Trained
+from csdm_jax.experiment.supplies import Supplies
 from csdm_jax.runtime import cluster, interruption
 from csdm_jax.training import extractors
 from csdm_jax.training.trainer import LOSSES, Recipe, Trainer
@@ -36,9 +36,9 @@ class Experiment(Basis):
     """
 
     @functools.cached_property
-    def trained(self) -> Trained:
+    def supplies(self) -> Supplies:
         """The networks that methods are supplied with."""
-        return Trained(self, None if self.base is None else self.base.trained)
+        return Supplies(self, None if self.base is None else self.base.supplies)
 
     def identity(self, method: str, seed: int) -> dict[str, Any]:
         """What a run's images depend on: a flat dict, the same for the same images."""
@@ -172,7 +172,7 @@ class Experiment(Basis):
 
     def _settle(self, method: str) -> dict[str, Any]:
         """What the rules of the method set them to."""
-        given, config = supplies.supplied(self.trained, method), self.config
+        given, config = self.supplies.of(method), self.config
         already = {} if self.sketched is None else self.sketched.facts["settled"]
         config = config.copy_and_resolve_references()
         config.update_from_flattened_dict(already)
@@ -197,7 +197,7 @@ class Experiment(Basis):
         config = self.config.copy_and_resolve_references()
         config.update_from_flattened_dict(fields)
         made = methods.create(method, config, self.context)
-        given = supplies.supplied(self.trained, method)
+        given = self.supplies.of(method)
         if self.sketched is not None:
             made, given = FromSketches(made), (self.context.sketches, *given)
         return Loop(made, self.training_data, given, self.devices)

@@ -88,7 +88,7 @@ def _labels(
     images = np.asarray(result.training_data()[0])
     # Labels are made in float32, whatever images were distilled in.
     context = dataclasses.replace(teacher.context, network=teacher.network)
-    logits = features.mean_logits(context, teacher.trained.pool, images.__getitem__, len(images))
+    logits = features.mean_logits(context, teacher.supplies.pool, images.__getitem__, len(images))
     softened = logits.astype(np.float64) / settings.soft_temperature
     counts, own = teacher.host.counts, own_classes(result, len(images))
     adsa = settings.soft_correction == "adsa"
@@ -128,7 +128,7 @@ def own_classes(result: distilled.DistilledSet, images: int) -> np.ndarray:
 def _identity(experiment: Experiment, own: dict[str, Any]) -> dict[str, Any]:
     """What soft labels depend on, as JSON gives it back."""
     teacher, settings = teacher_of(experiment), experiment.config.evaluate
-    description = teacher.trained.pool_description(teacher.network, teacher.data_identity)
+    description = teacher.supplies.pool_description(teacher.network, teacher.data_identity)
     told = {n: v for n, v in description.items() if n not in ("data", "mean", "std")}
     identity = {
         "set": own[distilled.DIGEST],

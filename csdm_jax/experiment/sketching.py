@@ -20,7 +20,7 @@ from csdm_jax.distillation.methods.matching import sketched
 from csdm_jax.distillation.methods.matching.matching import Matching
 from csdm_jax.distillation.needs import Pool
 from csdm_jax.experiment import config as configuration
-from csdm_jax.experiment import sketch_files, supplies
+from csdm_jax.experiment import sketch_files
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.experiment.sketch_files import SketchFile
 from csdm_jax.runtime import interruption
@@ -74,7 +74,7 @@ def write(
                 f"{[*experiment.dataset.class_names]}: give data with the same ones"
             )
         experiment.normaliser = Normaliser(*(tuple(given.facts[n]) for n in ("mean", "std")))
-        experiment.trained.pool = given.pool(experiment.network)
+        experiment.supplies.pool = given.pool(experiment.network)
     _check_sums(experiment)
     with lock.held(experiment.workdir):
         file = _file_of(experiment, part, given)
@@ -158,7 +158,7 @@ def _check_sums(experiment: Experiment) -> None:
 def _file_of(experiment: Experiment, part: tuple[int, int], given: SketchFile | None) -> SketchFile:
     """Draws the views and puts everything together."""
     config, dataset = experiment.config, experiment.dataset
-    supplied = supplies.supplied(experiment.trained, config.method)
+    supplied = experiment.supplies.of(config.method)
     if given is None:
         settled = methods.kind(config.method).settle(config, experiment.context, supplied)
         keys = _keys(config)
@@ -182,7 +182,7 @@ def _file_of(experiment: Experiment, part: tuple[int, int], given: SketchFile | 
     }
     key_data = np.asarray(jax.random.key_data(keys))
     facts["drawn"] = sketch_files.drawn_by(key_data)
-    return SketchFile(facts, sums, key_data, sketch_files.weights_of(experiment.trained.pool))
+    return SketchFile(facts, sums, key_data, sketch_files.weights_of(experiment.supplies.pool))
 
 
 def _keys(config: Any) -> jax.Array:

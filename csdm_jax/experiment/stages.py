@@ -24,11 +24,11 @@ from csdm_jax.distillation.loop import Cadence, Finished
 from csdm_jax.distillation.methods.matching import spectral
 from csdm_jax.distillation.needs import Pool, Teacher
 from csdm_jax.evaluation import evaluate, statistics
-from csdm_jax.experiment import claims, labelling, supplies
+from csdm_jax.experiment import claims, labelling
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment.experiment import Experiment
 from csdm_jax.experiment.sections import Kind
-from csdm_jax.experiment.trained import POOL
+from csdm_jax.experiment.supplies import POOL
 from csdm_jax.reporting import compared, page, spectra, table
 from csdm_jax.runtime import cluster, extras, interruption, memory
 from csdm_jax.runtime.seeds import root_key
@@ -158,7 +158,7 @@ def extractor_stage(experiment: Experiment) -> None:
     if not _supply(experiment):
         logging.info("extractors: no method needs a pool")
         return
-    pool = experiment.trained.pool
+    pool = experiment.supplies.pool
     if not experiment.tested:
         logging.info("extractors: %d; no image to test them on", pool.size)
         return
@@ -204,13 +204,13 @@ def _supply(experiment: Experiment) -> bool:
     pooled = False
     for method in experiment.methods:
         own = experiment.of(method)
-        supplies.supplied(own.trained, method)
+        own.supplies.of(method)
         wanted = any(
             isinstance(one, Pool | Teacher) for one in methods.kind(method).needed(own.config)
         )
         pooled |= wanted and (own is experiment or own.shares(*POOL))
     if experiment.config.evaluate.soft_labels:
-        pooled |= experiment.trained.pool.size > 0
+        pooled |= experiment.supplies.pool.size > 0
     return pooled
 
 
@@ -223,7 +223,7 @@ def _supply_teacher(experiment: Experiment) -> None:
         for method, seed in experiment.runs
     )
     if cluster.first_says(missing):
-        logging.info("%d extractors label the images", experiment.trained.pool.size)
+        logging.info("%d extractors label the images", experiment.supplies.pool.size)
 
 
 def distill_stage(experiment: Experiment, name: str, seed: int) -> None:
@@ -418,7 +418,7 @@ def _keep_spectrum(experiment: Experiment, names: Sequence[str]) -> None:
     if spectra.read(experiment.workdir, card) is not None:
         return
     experiment = experiment.of(experiment.config.method)
-    params = experiment.trained.first_extractor()
+    params = experiment.supplies.first_extractor()
     if params is None:  # no method needed one
         return
     logging.info("report: characteristic functions of a head and a tail class")

@@ -95,7 +95,7 @@ class References:
     @functools.cache  # noqa: B019 (they live as long as the program)
     def _pool(self, architecture: str, real: RealSet) -> Pool:
         experiment = self._experiment
-        return experiment.trained.train_pool(
+        return experiment.supplies.train_pool(
             experiment.create_network(architecture),
             real.images,
             real.identity,
@@ -166,7 +166,7 @@ class References:
         if soft:
             network = experiment.create_network(architecture)
             identity["labels"] = {
-                "teachers": experiment.trained.pool_description(network, real.identity),
+                "teachers": experiment.supplies.pool_description(network, real.identity),
                 "first_seed": experiment.evaluation_seeds[0],
             }
         return evaluate.ResultStore(

@@ -182,10 +182,10 @@ def test_methods_that_differ_in_a_rate_share_extractors_and_compiled_evaluation(
     assert json.loads((tmp_path / "extractors.json").read_text())["count"]
     for name in ("dm", "mmd"):
         own = experiment.of(name)
-        assert own is not experiment and own.trained.pool is experiment.trained.pool
+        assert own is not experiment and own.supplies.pool is experiment.supplies.pool
         assert own.trainer("convnet") is experiment.trainer("convnet")
-        assert own.trained.untrained(2) is experiment.trained.untrained(2)
-        assert own.trained.trajectories(1) is experiment.trained.trajectories(1)
+        assert own.supplies.untrained(2) is experiment.supplies.untrained(2)
+        assert own.supplies.trajectories(1) is experiment.supplies.trajectories(1)
     assert len(list((tmp_path / "extractors").iterdir())) == 2  # the pool, and its trajectories
 
 

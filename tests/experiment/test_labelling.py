@@ -11,7 +11,7 @@ from csdm_jax.evaluation import evaluate, pairs
 from csdm_jax.experiment import config as configuration
 from csdm_jax.experiment import labelling, sections, stages
 from csdm_jax.experiment.experiment import Experiment
-from csdm_jax.experiment.trained import Trained
+from csdm_jax.experiment.supplies import Supplies
 from csdm_jax.reporting import page, table
 from csdm_jax.runtime import cluster
 from csdm_jax.scoring import scored
@@ -90,7 +90,7 @@ def test_labels_are_the_corrected_mean_of_the_softened_logits_at_every_tile(fini
     inputs = (images - np.array((0.4, 0.4, 0.4))) / 0.25
     each = [
         np.float64(experiment.network.apply(weights, np.float32(inputs))[0])
-        for weights in features.each(experiment.trained.pool.trained)
+        for weights in features.each(experiment.supplies.pool.trained)
     ]
     softened = (each[0] + each[1]) / 2 / 2.0
     powers = np.exp(softened - card[tracks.SOFT]["tau"] * np.log(np.array(COUNTS) / 70))
@@ -279,7 +279,7 @@ def test_the_teacher_is_the_configuration_s_under_published_recipes(tmp_path):
 
 def test_soft_labels_need_the_pool_whatever_the_method(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(Trained, "_own_pool", lambda self, on_host: asked.append(1) or _pool())
+    monkeypatch.setattr(Supplies, "_own_pool", lambda self, on_host: asked.append(1) or _pool())
     monkeypatch.setattr(Experiment, "tested", False)
     run(tmp_path, "extractors")
     assert asked == [1]
@@ -295,7 +295,7 @@ def test_every_process_takes_part_where_evaluation_needs_the_teacher(monkeypatch
 
     class Follower:
         config, runs = settings(**{"evaluate.soft_labels": wanted}), ()
-        trained = property(lambda self: self)
+        supplies = property(lambda self: self)
 
         @property
         def pool(self):

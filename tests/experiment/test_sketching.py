@@ -88,7 +88,7 @@ def images_of(config, workdir, dataset=None):
 def unit_features(folder, key):
     """Of the tiny long-tailed set, under the network that a view's key draws; float64."""
     experiment = Experiment(settings(), folder / "work", dataset=tiny_dataset())
-    params, _ = extractors.draw(experiment.trained.pool, jax.random.split(key, 4)[0])
+    params, _ = extractors.draw(experiment.supplies.pool, jax.random.split(key, 4)[0])
     host = experiment.host
     pixels = (host.take(np.arange(len(host))) / 255.0 - 0.4) / 0.25
     found = np.asarray(experiment.network.apply(params, np.float32(pixels))[1], np.float64)

@@ -93,7 +93,7 @@ def test_a_budget_of_seconds_says_how_many_steps_a_method_makes(tmp_path, monkey
 
 def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, monkeypatch, caplog):
     experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
-    experiment.trained.pool = extractors.like(experiment.network, 2)
+    experiment.supplies.pool = extractors.like(experiment.network, 2)
     by_class = np.linspace(10.0, 100.0, 10)
     by_class[0] = np.nan  # the head class is used whole: none is left for tuning
     found = [(55.0, by_class), (57.0, by_class + 2)]
@@ -109,7 +109,7 @@ def test_extractors_are_judged_by_groups_of_classes_on_tuning_images(tmp_path, m
 
 def test_classes_that_no_extractor_knows_are_warned_of(tmp_path, monkeypatch, caplog):
     experiment = Experiment(quick(**{"method": "dm", "evaluate.on": "tuning"}), tmp_path)
-    experiment.trained.pool = extractors.like(experiment.network, 2)
+    experiment.supplies.pool = extractors.like(experiment.network, 2)
     by_class = np.full(10, 50.0)
     by_class[0], by_class[3:] = np.nan, 0.0
     halves = by_class.copy()
@@ -138,7 +138,7 @@ def test_a_pool_without_a_second_stage_is_the_one_that_it_was(tmp_path):
     def described(**fields):
         given = {f"extractors.{name}": value for name, value in fields.items()}
         experiment = Experiment(quick(**given), tmp_path)
-        return experiment.trained.pool_description(experiment.network, {})
+        return experiment.supplies.pool_description(experiment.network, {})
 
     assert not {"classifier_epochs", "classifier_rate"} & described(classifier_rate=0.5).keys()
     found = described(classifier_epochs=3, classifier_rate=0.5)
@@ -177,7 +177,7 @@ def test_the_pool_s_folder_is_read_as_a_shell_reads_it(tmp_path, monkeypatch):
     for given in ("~/my pool/", ""):
         Experiment(
             quick(**{"extractors.pool_dir": given}), tmp_path / "w"
-        ).trained.first_extractor()
+        ).supplies.first_extractor()
     assert asked == [tmp_path / "my pool", tmp_path / "w" / "extractors"]
 
 
